@@ -1,0 +1,276 @@
+"""The one configuration file as frozen structs.
+
+`fairlead.yaml` is decoded once into `Config`; unknown fields are errors. Each
+field has a description, a unit where it has one, and a default: the reference
+page and the JSON Schema for editors are generated from here. Secrets are
+references (`env:NAME`, `file:PATH`) that do not print.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Amount = Annotated[float, Meta(ge=0)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Every section forbids unknown fields."""
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """A reference to a secret: `env:NAME` or `file:PATH`. Prints as the reference, never as the value."""
+
+    reference: str
+
+
+class ServerTls(_Section, frozen=True, kw_only=True):
+    cert: Annotated[str, Meta(description="PEM file with the certificate chain.")]
+    key: Annotated[str, Meta(description="PEM file with the private key.")]
+    client_ca: Annotated[
+        str | None, Meta(description="PEM file; when set, clients must present a certificate it signed.")
+    ] = None
+
+
+class Server(_Section, frozen=True, kw_only=True):
+    """Where and how the gateway listens."""
+
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")] = (
+        8080
+    )
+    workers: Annotated[int, Meta(ge=1, le=256, description="Worker processes sharing the port.")] = 1
+    tls: Annotated[ServerTls | None, Meta(description="Serve HTTPS.")] = None
+    max_header_bytes: Annotated[int, Meta(ge=1024, description="Largest header section, in bytes.")] = 65536
+    max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest JSON request body, in bytes.")] = (
+        33_554_432
+    )
+    max_upload_bytes: Annotated[
+        int, Meta(ge=1024, description="Largest streamed upload (files, audio, batches), in bytes.")
+    ] = 536_870_912
+    max_connections: Annotated[int, Meta(ge=1, description="Client connections per worker.")] = 10_000
+    header_timeout_s: Annotated[Seconds, Meta(description="Time a client has to send a header section.")] = (
+        10.0
+    )
+    body_timeout_s: Annotated[Seconds, Meta(description="Time between two pieces of a request body.")] = 30.0
+    idle_timeout_s: Annotated[Seconds, Meta(description="Time a keep-alive connection may idle.")] = 75.0
+    drain_s: Annotated[Seconds, Meta(description="Time open requests get to finish on SIGTERM.")] = 30.0
+    commit_s: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds to wait for a stream's first token before the 200 is sent with heartbeats; "
+            "until then the status can still change."
+        ),
+    ] = 15.0
+    heartbeat_s: Annotated[Seconds, Meta(description="Seconds between heartbeats of a waiting stream.")] = (
+        10.0
+    )
+
+
+class UpstreamTls(_Section, frozen=True, kw_only=True):
+    ca: Annotated[
+        str | None, Meta(description="PEM file of authorities to trust instead of the system's.")
+    ] = None
+    cert: Annotated[str | None, Meta(description="PEM file with a client certificate chain.")] = None
+    key: Annotated[str | None, Meta(description="PEM file with the client certificate's key.")] = None
+    server_name: Annotated[str | None, Meta(description="Name to verify instead of the URL's host.")] = None
+    verify: Annotated[bool, Meta(description="Verify the certificate. False is for tests only.")] = True
+
+
+ProviderType = Literal[
+    "openai", "azure", "anthropic", "gemini", "bedrock",
+    "vllm", "sglang", "tgi", "llamacpp", "ollama", "openai-compatible", "simulated",
+]  # fmt: skip
+
+
+class Provider(_Section, frozen=True, kw_only=True):
+    """One upstream: a provider's API or a self-hosted engine."""
+
+    type: Annotated[ProviderType, Meta(description="The dialect and defaults to use.")]
+    base_url: Annotated[
+        str | None, Meta(description="URL up to and including the version part; each type has a default.")
+    ] = None
+    api_key: Annotated[Secret | None, Meta(description="Credential, as `env:NAME` or `file:PATH`.")] = None
+    headers: Annotated[dict[str, str | Secret], Meta(description="More headers to send upstream.")] = {}
+    api_version: Annotated[str | None, Meta(description="Azure's or Anthropic's API version.")] = None
+    region: Annotated[str | None, Meta(description="AWS region of Bedrock.")] = None
+    access_key_id: Annotated[Secret | None, Meta(description="AWS access key id.")] = None
+    secret_access_key: Annotated[Secret | None, Meta(description="AWS secret access key.")] = None
+    session_token: Annotated[Secret | None, Meta(description="AWS session token.")] = None
+    responses_api: Annotated[
+        bool | None, Meta(description="The upstream has /responses itself; by type when left out.")
+    ] = None
+    proxy: Annotated[
+        str | None,
+        Meta(description="HTTP proxy URL; the HTTP(S)_PROXY variables apply when left out, `none` disables."),
+    ] = None
+    tls: Annotated[UpstreamTls | None, Meta(description="TLS towards the upstream.")] = None
+    connect_timeout_s: Annotated[Seconds, Meta(description="Time for name, TCP and TLS.")] = 5.0
+    max_connections: Annotated[int, Meta(ge=1, description="Connections to this upstream, per worker.")] = (
+        1000
+    )
+    idle_timeout_s: Annotated[Seconds, Meta(description="How long an unused connection is kept.")] = 60.0
+
+
+class Target(_Section, frozen=True, kw_only=True):
+    """One place that can answer for a model."""
+
+    provider: Annotated[str, Meta(description="Name of an entry under `providers`.")]
+    model: Annotated[
+        str | None, Meta(description="The upstream's own model name; the asked one when left out.")
+    ] = None
+    weight: Annotated[
+        float, Meta(ge=0, description="Share among targets of equal priority; 0 drains it.")
+    ] = 1.0
+    priority: Annotated[
+        int, Meta(ge=0, description="Tier; 0 is asked first, higher ones when it is down.")
+    ] = 0
+    max_concurrency: Annotated[Count | None, Meta(description="Requests in flight, per worker.")] = None
+    context_window: Annotated[Count | None, Meta(description="Tokens; longer prompts skip this target.")] = (
+        None
+    )
+    input_usd_per_mtok: Annotated[Amount | None, Meta(description="Price per million input tokens.")] = None
+    output_usd_per_mtok: Annotated[Amount | None, Meta(description="Price per million output tokens.")] = None
+    timeouts: Annotated[Timeouts | None, Meta(description="Overrides of the model's time-outs.")] = None
+
+
+class Timeouts(_Section, frozen=True, kw_only=True):
+    """How long each part of an upstream call may take."""
+
+    headers_s: Annotated[
+        Seconds, Meta(description="Until the response headers (whole answer if not streamed).")
+    ] = 600.0
+    first_token_s: Annotated[
+        Seconds, Meta(description="Until a stream's first token; then the next target.")
+    ] = 60.0
+    stall_s: Annotated[Seconds, Meta(description="Between two events of a stream.")] = 60.0
+    total_s: Annotated[Seconds, Meta(description="For the whole request, all attempts included.")] = 1800.0
+    min_tokens_per_s: Annotated[
+        float, Meta(ge=0, description="Slowest rate accepted before commit; 0 accepts any.")
+    ] = 0.0
+    commit_tokens: Annotated[
+        int, Meta(ge=1, description="Tokens held back before the answer is committed to one target.")
+    ] = 1
+
+
+class Hedge(_Section, frozen=True, kw_only=True):
+    """Ask a second target when the first is slow to start. Costs tokens, so it is off by default."""
+
+    after_s: Annotated[Seconds, Meta(description="Ask the second target after this wait for a first token.")]
+    max_cost_usd: Annotated[
+        float, Meta(ge=0, description="Never hedge a request whose estimated second cost is above this.")
+    ] = 0.05
+    max_fraction: Annotated[Fraction, Meta(description="Largest share of requests that may be hedged.")] = (
+        0.05
+    )
+
+
+class Fallbacks(_Section, frozen=True, kw_only=True):
+    """Other models to ask, in order, by what went wrong."""
+
+    any: Annotated[list[str], Meta(description="When every target failed.")] = []
+    context_window: Annotated[list[str], Meta(description="When the prompt is too long.")] = []
+    content_policy: Annotated[list[str], Meta(description="When the provider's policy refused.")] = []
+    cost_cap: Annotated[list[str], Meta(description="When the estimated cost is above `max_cost_usd`.")] = []
+
+
+class Model(_Section, frozen=True, kw_only=True):
+    """A model name that clients may ask for. A `*` in the name matches the rest."""
+
+    targets: Annotated[list[Target], Meta(min_length=1, description="Where it is served.")]
+    strategy: Annotated[
+        Literal["least-loaded", "weighted", "prefix-affinity"],
+        Meta(description="How a target is chosen among those of one priority."),
+    ] = "least-loaded"
+    fallbacks: Annotated[Fallbacks, Meta(description="Other models to ask.")] = Fallbacks()
+    max_cost_usd: Annotated[Amount | None, Meta(description="Largest estimated cost of one request.")] = None
+    timeouts: Annotated[Timeouts, Meta(description="Time-outs of its targets.")] = Timeouts()
+    hedge: Annotated[Hedge | None, Meta(description="Hedging; off when left out.")] = None
+    continue_cut_streams: Annotated[
+        bool,
+        Meta(description="Continue a stream that was cut by prefilling what was sent, where a target can."),
+    ] = False
+
+
+class Breaker(_Section, frozen=True, kw_only=True):
+    """When a failing target is left alone."""
+
+    enabled: Annotated[bool, Meta(description="Turn the circuit breaker off with false.")] = True
+    failures: Annotated[int, Meta(ge=1, description="Consecutive failures that open it.")] = 3
+    error_rate: Annotated[Fraction, Meta(description="Share of failures in the window that opens it.")] = 0.5
+    window_s: Annotated[Seconds, Meta(description="Length of the window.")] = 30.0
+    min_requests: Annotated[int, Meta(ge=1, description="Requests in the window before the rate counts.")] = (
+        10
+    )
+    open_s: Annotated[Seconds, Meta(description="First time open; doubles with each failed probe.")] = 5.0
+    max_open_s: Annotated[Seconds, Meta(description="Longest time open.")] = 60.0
+
+
+class Retry(_Section, frozen=True, kw_only=True):
+    """How failed attempts are repeated."""
+
+    max_attempts: Annotated[
+        int, Meta(ge=1, le=20, description="Attempts per request, all targets together.")
+    ] = 4
+    backoff_s: Annotated[Seconds, Meta(description="First pause before asking the same target again.")] = 0.25
+    max_backoff_s: Annotated[Seconds, Meta(description="Longest pause.")] = 8.0
+    budget: Annotated[Fraction, Meta(description="Retries allowed as a share of requests, gateway-wide.")] = (
+        0.2
+    )
+    min_budget: Annotated[int, Meta(ge=0, description="Retries always allowed, per 10 seconds.")] = 10
+    max_retry_after_s: Annotated[
+        Seconds,
+        Meta(description="Longest upstream `retry-after` to wait for; beyond it the next target is asked."),
+    ] = 5.0
+
+
+class Outages(_Section, frozen=True, kw_only=True):
+    breaker: Annotated[Breaker, Meta(description="Circuit breaker of each target.")] = Breaker()
+    retry: Annotated[Retry, Meta(description="Retries.")] = Retry()
+
+
+class State(_Section, frozen=True, kw_only=True):
+    """Where state is kept."""
+
+    dir: Annotated[str, Meta(description="Directory of the embedded stores; `~` is expanded.")] = (
+        "~/.local/share/fairlead"
+    )
+
+
+class Auth(_Section, frozen=True, kw_only=True):
+    required: Annotated[
+        bool, Meta(description="Refuse requests without a key. False is for trusted networks.")
+    ] = True
+
+
+class Logs(_Section, frozen=True, kw_only=True):
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least severe level.")
+    ] = "info"
+    requests: Annotated[bool, Meta(description="Write one line per request.")] = False
+
+
+class Ledger(_Section, frozen=True, kw_only=True):
+    enabled: Annotated[bool, Meta(description="Keep a record of each request in the state store.")] = True
+    retention_days: Annotated[int, Meta(ge=1, description="Days a record is kept.")] = 30
+    max_pending: Annotated[
+        int, Meta(ge=100, description="Records waiting to be written at which new requests get a 503.")
+    ] = 200_000
+
+
+class Config(_Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    server: Annotated[Server, Meta(description="Where and how the gateway listens.")] = Server()
+    state: Annotated[State, Meta(description="Where state is kept.")] = State()
+    auth: Annotated[Auth, Meta(description="Who may call.")] = Auth()
+    providers: Annotated[dict[str, Provider], Meta(description="Upstreams by name.")] = {}
+    models: Annotated[dict[str, Model], Meta(description="Routes by model name.")] = {}
+    outages: Annotated[Outages, Meta(description="What happens when upstreams fail.")] = Outages()
+    logs: Annotated[Logs, Meta(description="Logging.")] = Logs()
+    ledger: Annotated[Ledger, Meta(description="The record of requests.")] = Ledger()

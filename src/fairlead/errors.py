@@ -1,0 +1,253 @@
+"""The one error tree.
+
+A class says, without anybody reading its message, what happens next: `code`
+(stable, machine-readable), `status` (HTTP), `exit_status` (command line),
+`retryable` (may the same call succeed later) and perhaps a `hint`. The
+docstring is the default message. Only `gateway.routes` and `cli.main` turn an
+error into words for a client or a terminal.
+"""
+
+from __future__ import annotations
+
+
+class FairleadError(Exception):
+    """Something went wrong inside Fairlead."""
+
+    code: str = "internal_error"
+    status: int = 500
+    exit_status: int = 1
+    retryable: bool = False
+    hint: str | None = None
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        hint: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        """Describe one failure.
+
+        Args:
+            message: what happened and where; the class docstring when omitted.
+            hint: what the reader can do about it.
+            param: the request field or configuration path at fault.
+            retry_after_s: seconds after which the same call may succeed.
+        """
+        self.message = message or (type(self).__doc__ or "").strip()
+        if hint is not None:
+            self.hint = hint
+        self.param = param
+        self.retry_after_s = retry_after_s
+        super().__init__(self.message)
+
+
+# --- configuration and command line -------------------------------------------------------------
+
+
+class ConfigError(FairleadError):
+    """The configuration is not valid."""
+
+    code = "config_invalid"
+    exit_status = 5
+
+
+class UsageError(FairleadError):
+    """The command was not used as it should be."""
+
+    code = "usage"
+    status = 400
+    exit_status = 2
+
+
+# --- requests a client can mend -----------------------------------------------------------------
+
+
+class InvalidRequest(FairleadError):
+    """The request is not valid."""
+
+    code = "invalid_request"
+    status = 400
+
+
+class UnsupportedByTarget(InvalidRequest):
+    """The request uses something that the chosen upstream cannot carry."""
+
+    code = "unsupported_by_target"
+
+
+class ContextWindowExceeded(InvalidRequest):
+    """The prompt is longer than the model's context window."""
+
+    code = "context_length_exceeded"
+
+
+class ContentPolicyRefused(InvalidRequest):
+    """The provider's content policy refused the request."""
+
+    code = "content_policy_violation"
+
+
+class BodyTooLarge(InvalidRequest):
+    """The request body is larger than the gateway accepts."""
+
+    code = "request_too_large"
+    status = 413
+
+
+class NotFound(FairleadError):
+    """There is nothing under this name."""
+
+    code = "not_found"
+    status = 404
+
+
+class ModelNotFound(NotFound):
+    """No route serves this model."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowed(FairleadError):
+    """This path does not answer that method."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+class Conflict(FairleadError):
+    """Something of this name exists already."""
+
+    code = "conflict"
+    status = 409
+
+
+# --- who is calling -----------------------------------------------------------------------------
+
+
+class Unauthenticated(FairleadError):
+    """No valid API key was given."""
+
+    code = "invalid_api_key"
+    status = 401
+    hint = "send `Authorization: Bearer KEY` or `x-api-key: KEY`; `fairlead keys create` makes one"
+
+
+class Forbidden(FairleadError):
+    """This API key may not do that."""
+
+    code = "permission_denied"
+    status = 403
+
+
+# --- capacity -----------------------------------------------------------------------------------
+
+
+class RateLimited(FairleadError):
+    """Too many requests for now."""
+
+    code = "rate_limit_exceeded"
+    status = 429
+    retryable = True
+
+
+class Overloaded(FairleadError):
+    """The gateway has no capacity for this request at the moment."""
+
+    code = "overloaded"
+    status = 503
+    retryable = True
+
+
+class DeadlineExceeded(FairleadError):
+    """The request's deadline passed before an answer began."""
+
+    code = "deadline_exceeded"
+    status = 504
+    retryable = True
+
+
+# --- upstream -----------------------------------------------------------------------------------
+
+
+class UpstreamError(FairleadError):
+    """The upstream failed."""
+
+    code = "upstream_error"
+    status = 502
+    retryable = True
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection to the upstream could be made."""
+
+    code = "upstream_unreachable"
+    status = 503
+
+
+class UpstreamTimeout(UpstreamError):
+    """The upstream did not answer in time."""
+
+    code = "upstream_timeout"
+    status = 504
+
+
+class UpstreamCut(UpstreamError):
+    """The upstream ended its answer before it was complete."""
+
+    code = "upstream_cut"
+
+
+class UpstreamProtocolError(UpstreamError):
+    """The upstream's answer is not valid HTTP."""
+
+    code = "upstream_protocol_error"
+
+
+class BadUpstreamAnswer(UpstreamError):
+    """The upstream's answer is not what its dialect prescribes."""
+
+    code = "upstream_bad_answer"
+
+
+class UpstreamsExhausted(UpstreamError):
+    """Every target of this model failed."""
+
+    code = "upstreams_exhausted"
+    status = 503
+
+
+# --- state --------------------------------------------------------------------------------------
+
+
+class StorageError(FairleadError):
+    """The state store failed."""
+
+    code = "storage_error"
+    status = 503
+    retryable = True
+
+
+# --- HTTP on the wire ---------------------------------------------------------------------------
+
+
+class MalformedHttp(FairleadError):
+    """The bytes received are not a valid HTTP request."""
+
+    code = "malformed_http"
+    status = 400
+
+
+class HeadersTooLarge(MalformedHttp):
+    """The request's header section is larger than the server accepts."""
+
+    code = "headers_too_large"
+    status = 431
+
+
+class RequestTimeout(MalformedHttp):
+    """The request did not arrive in time."""
+
+    code = "request_timeout"
+    status = 408

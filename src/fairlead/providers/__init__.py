@@ -1,0 +1,1 @@
+"""Dialects: pure codecs between the wire formats of providers and one neutral chat model. No I/O."""

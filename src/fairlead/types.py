@@ -1,0 +1,151 @@
+"""Data that two or more features share.
+
+Everything here is a plain value: no I/O, no clock. Times called `*_at` are
+Unix seconds; `*_s` are durations in seconds. Money is integer micro-dollars.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+import msgspec
+
+Headers = list[tuple[bytes, bytes]]
+"""Header fields in order, names in lower case."""
+
+ITL_BOUNDS_S: Final = (
+    0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03,
+    0.04, 0.06, 0.08, 0.1, 0.2, 0.4, 0.8, 1.6, 4.0,
+)  # fmt: skip
+"""Upper bounds of the inter-token gap histogram; one more bucket holds the rest."""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tokens of one call, with one meaning for every provider.
+
+    `input_tokens` includes the cached ones and those written to a cache;
+    `output_tokens` includes reasoning. This is OpenAI's convention; Anthropic
+    reports cached tokens apart and is converted by its codec.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    """The part of `cache_write_tokens` with a lifetime of an hour."""
+    reasoning_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+
+
+class FailureKind(enum.StrEnum):
+    """What went wrong with one attempt, in the terms that decide what happens next."""
+
+    UNREACHABLE = "unreachable"  # refused, no route, DNS: nothing was sent
+    TLS = "tls"
+    TIMEOUT = "timeout"  # no headers, no first token, stalled
+    TOO_SLOW = "too_slow"  # under the configured tokens/s floor before commit
+    DISCONNECTED = "disconnected"  # closed before any byte of an answer
+    CUT = "cut"  # ended in the middle of an answer
+    EMPTY = "empty"  # a 200 without content, or a stream without an event
+    BAD_ANSWER = "bad_answer"  # not HTTP, not JSON, not the dialect
+    SERVER_ERROR = "server_error"
+    OVERLOADED = "overloaded"  # 503, 529
+    RATE_LIMITED = "rate_limited"
+    QUOTA = "quota"  # provider account out of credit
+    AUTH = "auth"  # our upstream credential was refused
+    NOT_FOUND = "not_found"  # the upstream does not know the model
+    INVALID_REQUEST = "invalid_request"
+    CONTEXT_WINDOW = "context_window"
+    CONTENT_POLICY = "content_policy"
+    UNSUPPORTED = "unsupported"  # this dialect cannot carry the request
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """One failed attempt, as the upstream or the transport reported it."""
+
+    kind: FailureKind
+    message: str
+    status: int | None = None
+    """The upstream's HTTP status; None when there was none."""
+    code: str | None = None
+    """The upstream's own error code or type."""
+    param: str | None = None
+    retry_after_s: float | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One call to one target on behalf of a request. Offsets count from the request's start."""
+
+    target: str
+    started_s: float
+    connect_s: float = 0.0
+    """Time spent on a new connection; 0.0 when a pooled one was used."""
+    headers_s: float | None = None
+    first_token_s: float | None = None
+    ended_s: float = 0.0
+    status: int | None = None
+    failure: Failure | None = None
+    usage: Usage | None = None
+    hedge: bool = False
+
+
+class Outcome(enum.StrEnum):
+    """How a request ended, from the client's point of view."""
+
+    OK = "ok"
+    REFUSED = "refused"  # by us: key, scope, limit, invalid request
+    UPSTREAM_REFUSED = "upstream_refused"  # a 4xx that the client must mend
+    FAILED = "failed"  # an error instead of an answer
+    CUT = "cut"  # an answer began and ended with an error
+    CLIENT_GONE = "client_gone"
+
+
+class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything the platform knows of one request; emitted once, in every case."""
+
+    id: str
+    started_at: float
+    endpoint: str
+    """The API asked for: `chat`, `completions`, `messages`, `responses`, `embeddings`, ..."""
+    dialect: str
+    """The client's dialect: `openai`, `responses` or `anthropic`."""
+    outcome: Outcome
+    status: int
+    """The HTTP status sent to the client; 499 when it left before one was sent."""
+    tenant: str = ""
+    key_id: str = ""
+    model: str = ""
+    """The model name asked for; "" when no route knows it, so that labels stay bounded."""
+    target: str = ""
+    """The target that answered, as `provider/model`."""
+    stream: bool = False
+    error: str = ""
+    """The error's `code`; "" when there was none."""
+    queue_s: float = 0.0
+    connect_s: float = 0.0
+    headers_s: float = 0.0
+    """Until the upstream's response headers, from the request's start."""
+    first_token_s: float = 0.0
+    duration_s: float = 0.0
+    overhead_s: float = 0.0
+    """Time the gateway itself added before the upstream was asked."""
+    usage: Usage = Usage()
+    usage_estimated: bool = False
+    """True when the upstream reported no usage and tokens were counted from the stream."""
+    chunks: int = 0
+    """Content events relayed; for most engines one is one token."""
+    itl_counts: tuple[int, ...] = ()
+    """Histogram of gaps between content events over `ITL_BOUNDS_S`."""
+    itl_sum_s: float = 0.0
+    itl_max_s: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    finish_reason: str = ""
+    trace_parent: str = ""
+    """The client's W3C `traceparent`, if it sent a valid one."""
+    client_retry: int = 0
+    """The client's own retry counter (`x-stainless-retry-count`)."""
