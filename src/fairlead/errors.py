@@ -69,6 +69,8 @@ class InvalidRequest(FairleadError):
 
     code = "invalid_request"
     status = 400
+    upstream_body: bytes = b""
+    """The upstream's own error body, for clients of its dialect."""
 
 
 class UnsupportedByTarget(InvalidRequest):
@@ -186,6 +188,20 @@ class UpstreamUnreachable(UpstreamError):
     status = 503
 
 
+class UpstreamTlsFailed(UpstreamUnreachable):
+    """The upstream's TLS handshake or certificate was not accepted."""
+
+    code = "upstream_tls_failed"
+
+
+class UpstreamDisconnected(UpstreamError):
+    """The upstream closed the connection before any byte of an answer."""
+
+    code = "upstream_disconnected"
+    unsent: bool = False
+    """True when the connection was lost before anything of the request was written."""
+
+
 class UpstreamTimeout(UpstreamError):
     """The upstream did not answer in time."""
 
@@ -229,6 +245,21 @@ class StorageError(FairleadError):
     retryable = True
 
 
+class StorageUnusable(StorageError):
+    """The state store cannot be used until somebody mends it."""
+
+    code = "storage_unusable"
+    retryable = False
+
+
+class StatementRejected(StorageError):
+    """The state store refused a statement: a broken constraint, or wrong SQL."""
+
+    code = "storage_statement_rejected"
+    status = 500
+    retryable = False
+
+
 # --- HTTP on the wire ---------------------------------------------------------------------------
 
 
@@ -251,3 +282,17 @@ class RequestTimeout(MalformedHttp):
 
     code = "request_timeout"
     status = 408
+
+
+class HttpVersionUnsupported(MalformedHttp):
+    """The server speaks HTTP/1.1 and HTTP/1.0 only."""
+
+    code = "http_version_unsupported"
+    status = 505
+
+
+class HttpMethodUnknown(MalformedHttp):
+    """The server does not know this request method."""
+
+    code = "http_method_unknown"
+    status = 501

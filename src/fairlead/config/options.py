@@ -1,4 +1,4 @@
-"""The one configuration file as frozen structs.
+"""The options of `fairlead.yaml` as frozen structs.
 
 `fairlead.yaml` is decoded once into `Config`; unknown fields are errors. Each
 field has a description, a unit where it has one, and a default: the reference
@@ -28,8 +28,13 @@ class Secret(msgspec.Struct, frozen=True):
 
     reference: str
 
+    def __str__(self) -> str:
+        return self.reference
+
 
 class ServerTls(_Section, frozen=True, kw_only=True):
+    """Certificate and key that the gateway serves HTTPS with."""
+
     cert: Annotated[str, Meta(description="PEM file with the certificate chain.")]
     key: Annotated[str, Meta(description="PEM file with the private key.")]
     client_ca: Annotated[
@@ -73,6 +78,8 @@ class Server(_Section, frozen=True, kw_only=True):
 
 
 class UpstreamTls(_Section, frozen=True, kw_only=True):
+    """TLS towards an upstream."""
+
     ca: Annotated[
         str | None, Meta(description="PEM file of authorities to trust instead of the system's.")
     ] = None
@@ -97,7 +104,9 @@ class Provider(_Section, frozen=True, kw_only=True):
     ] = None
     api_key: Annotated[Secret | None, Meta(description="Credential, as `env:NAME` or `file:PATH`.")] = None
     headers: Annotated[dict[str, str | Secret], Meta(description="More headers to send upstream.")] = {}
-    api_version: Annotated[str | None, Meta(description="Azure's or Anthropic's API version.")] = None
+    api_version: Annotated[
+        str | None, Meta(description="API version of Azure (not with a `/openai/v1` URL) or Anthropic.")
+    ] = None
     region: Annotated[str | None, Meta(description="AWS region of Bedrock.")] = None
     access_key_id: Annotated[Secret | None, Meta(description="AWS access key id.")] = None
     secret_access_key: Annotated[Secret | None, Meta(description="AWS secret access key.")] = None
@@ -222,7 +231,7 @@ class Retry(_Section, frozen=True, kw_only=True):
     budget: Annotated[Fraction, Meta(description="Retries allowed as a share of requests, gateway-wide.")] = (
         0.2
     )
-    min_budget: Annotated[int, Meta(ge=0, description="Retries always allowed, per 10 seconds.")] = 10
+    min_budget: Annotated[int, Meta(ge=0, description="Retries always allowed, per 10 seconds.")] = 100
     max_retry_after_s: Annotated[
         Seconds,
         Meta(description="Longest upstream `retry-after` to wait for; beyond it the next target is asked."),
@@ -230,6 +239,8 @@ class Retry(_Section, frozen=True, kw_only=True):
 
 
 class Outages(_Section, frozen=True, kw_only=True):
+    """What happens when upstreams fail."""
+
     breaker: Annotated[Breaker, Meta(description="Circuit breaker of each target.")] = Breaker()
     retry: Annotated[Retry, Meta(description="Retries.")] = Retry()
 
@@ -243,12 +254,16 @@ class State(_Section, frozen=True, kw_only=True):
 
 
 class Auth(_Section, frozen=True, kw_only=True):
+    """Who may call."""
+
     required: Annotated[
         bool, Meta(description="Refuse requests without a key. False is for trusted networks.")
     ] = True
 
 
 class Logs(_Section, frozen=True, kw_only=True):
+    """Logging. Bodies and keys are never logged."""
+
     level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least severe level.")
     ] = "info"
@@ -256,6 +271,8 @@ class Logs(_Section, frozen=True, kw_only=True):
 
 
 class Ledger(_Section, frozen=True, kw_only=True):
+    """The record that is kept of each request."""
+
     enabled: Annotated[bool, Meta(description="Keep a record of each request in the state store.")] = True
     retention_days: Annotated[int, Meta(ge=1, description="Days a record is kept.")] = 30
     max_pending: Annotated[

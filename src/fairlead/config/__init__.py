@@ -1,0 +1,65 @@
+"""The one configuration file, `fairlead.yaml`.
+
+`options` holds it as frozen structs, which is all that this package exports:
+importing it is cheap. The rest is imported by who needs it:
+
+* `parse`: YAML text to `Config`, every problem with its place (`rules` holds
+  what the types cannot say); `dump`: the way back;
+* `secrets`: references to the values they name;
+* `detect`: a `Config` from the environment when there is no file;
+* `schema`: JSON Schema for editors and the reference page's rows;
+* `litellm`: LiteLLM's proxy configuration to ours;
+* `files` and `probe`: the two modules here that touch the world.
+"""
+
+from fairlead.config.options import (
+    Amount,
+    Auth,
+    Breaker,
+    Config,
+    Count,
+    Fallbacks,
+    Fraction,
+    Hedge,
+    Ledger,
+    Logs,
+    Model,
+    Outages,
+    Provider,
+    ProviderType,
+    Retry,
+    Seconds,
+    Secret,
+    Server,
+    ServerTls,
+    State,
+    Target,
+    Timeouts,
+    UpstreamTls,
+)
+
+__all__ = [
+    "Amount",
+    "Auth",
+    "Breaker",
+    "Config",
+    "Count",
+    "Fallbacks",
+    "Fraction",
+    "Hedge",
+    "Ledger",
+    "Logs",
+    "Model",
+    "Outages",
+    "Provider",
+    "ProviderType",
+    "Retry",
+    "Seconds",
+    "Secret",
+    "Server",
+    "ServerTls",
+    "State",
+    "Target",
+    "Timeouts",
+    "UpstreamTls",
+]
