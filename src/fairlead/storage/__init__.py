@@ -1,0 +1,1 @@
+"""State behind three ports: `Database` (SQL), `KeyValue` (expiry, atomic scripts), `Blobs` (objects)."""

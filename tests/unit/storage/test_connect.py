@@ -1,0 +1,73 @@
+"""Which store a setting means."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from fairlead.errors import ConfigError, StorageUnusable
+from fairlead.storage.connect import open_database
+from fairlead.storage.sqlite import SqliteDatabase
+
+
+async def _opened(url_or_dir: str) -> tuple[str, object]:
+    database = await open_database(url_or_dir)
+    try:
+        assert isinstance(database, SqliteDatabase)
+        return database.name, await database.fetch("SELECT revision FROM api_key_revision")
+    finally:
+        await database.close()
+
+
+def test_a_directory_gets_a_file_with_the_whole_schema(tmp_path: Path) -> None:
+    assert asyncio.run(_opened(str(tmp_path / "new"))) == (str(tmp_path / "new" / "fairlead.db"), [(0,)])
+
+
+@pytest.mark.parametrize("slashes", ["sqlite://", "sqlite:///", "SQLite://"])
+def test_a_url_names_the_file(tmp_path: Path, slashes: str) -> None:
+    name, _ = asyncio.run(_opened(f"{slashes}{tmp_path}/my%20state.db"))
+
+    assert name == f"{tmp_path}/my state.db"
+
+
+def test_memory_leaves_no_file() -> None:
+    assert asyncio.run(_opened(":memory:")) == (":memory:", [(0,)])
+    assert not Path(":memory:").exists()
+
+
+def test_the_home_directory_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert asyncio.run(_opened("~/state"))[0] == str(tmp_path / "state" / "fairlead.db")
+
+
+def test_another_kind_is_refused_without_repeating_its_password() -> None:
+    with pytest.raises(ConfigError, match="`postgres`") as caught:
+        asyncio.run(open_database("postgres://fairlead:hunter2@db/fairlead"))
+
+    assert "hunter2" not in str(caught.value)
+    assert "sqlite:///PATH" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "  ", "sqlite://", "sqlite:///", "sqlite://state.db", "sqlite:///a.db?mode=ro", "~nobody-here/x"],
+)
+def test_what_names_no_file_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        asyncio.run(open_database(value))
+
+    assert caught.value.param == "state.dir"
+
+
+def test_a_newer_store_is_refused(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        database = await open_database(str(tmp_path))
+        await database.execute("INSERT INTO schema_migrations VALUES (9000, 'future', '00', 0)")
+        await database.close()
+        await open_database(str(tmp_path))
+
+    with pytest.raises(StorageUnusable, match="9000_future"):
+        asyncio.run(scenario())
