@@ -1,0 +1,178 @@
+"""Metrics folded from records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead.telemetry.histogram import quantile
+from fairlead.telemetry.prometheus import DURATION_BOUNDS_S, Gauge, Metrics
+from fairlead.telemetry.samples import Family, Series
+from fairlead.types import ITL_BOUNDS_S, Attempt, Failure, FailureKind, Outcome, RequestRecord, Usage
+from tests.unit.telemetry.records import full_record, record, records
+
+
+def families(*served: RequestRecord, metrics: Metrics | None = None) -> dict[str, Family]:
+    metrics = metrics or Metrics(version="1.2.3")
+    metrics.take(iter(served))
+    return {family.name: family for family in metrics.families()}
+
+
+def values(family: Family) -> dict[tuple[str, ...], Any]:
+    return {series.labels: series.value for series in family.series}
+
+
+def failed(kind: FailureKind, target: str = "lab/a") -> Attempt:
+    return Attempt(target=target, started_s=0.0, failure=Failure(kind=kind, message="m"))
+
+
+def test_requests_are_counted_by_model_endpoint_outcome_and_status_class() -> None:
+    found = families(record(), record(target="lab/small-2"), record(outcome=Outcome.REFUSED, status=429, model=""))
+
+    assert values(found["fairlead_requests_total"]) == {
+        ("small", "chat", "ok", "2xx"): 2,
+        ("", "chat", "refused", "4xx"): 1,
+    }
+
+
+def test_a_request_that_was_refused_has_no_overhead_and_no_wait() -> None:
+    found = families(record(outcome=Outcome.REFUSED, attempts=()))
+
+    assert sum(found["fairlead_overhead_seconds"].series[0].counts) == 0
+    assert found["fairlead_queue_wait_seconds"].series == ()
+    assert found["fairlead_attempts_total"].series == ()
+
+
+def test_tokens_are_counted_by_type() -> None:
+    found = families(full_record(), record(model="large", usage=Usage(input_tokens=1)))
+
+    assert values(found["fairlead_tokens_total"]) == {
+        ("input", "large"): 101,
+        ("output", "large"): 50,
+        ("cached", "large"): 30,
+        ("cache_write", "large"): 20,
+        ("reasoning", "large"): 7,
+    }
+
+
+def test_attempts_are_counted_by_target_and_reason() -> None:
+    found = families(full_record(), record(attempts=(failed(FailureKind.TIMEOUT), Attempt(target="b", started_s=0.0))))
+
+    assert values(found["fairlead_attempts_total"]) == {
+        ("lab/large-1", "overloaded"): 1,
+        ("lab/large-2", "cut"): 1,
+        ("lab/a", "timeout"): 1,
+        ("b", "ok"): 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("outcome", "attempts", "expected"),
+    [
+        (Outcome.OK, (), "complete"),
+        (Outcome.CUT, (failed(FailureKind.CUT),), "cut"),
+        (Outcome.CUT, (), "cut"),
+        (Outcome.CUT, (failed(FailureKind.CUT), failed(FailureKind.TIMEOUT)), "stalled"),
+        (Outcome.CLIENT_GONE, (), "client_gone"),
+        (Outcome.FAILED, (), "failed"),
+        (Outcome.REFUSED, (), None),
+        (Outcome.UPSTREAM_REFUSED, (), None),
+    ],
+)
+def test_streams_are_counted_by_how_they_ended(
+    outcome: Outcome, attempts: tuple[Attempt, ...], expected: str | None
+) -> None:
+    found = families(record(stream=True, outcome=outcome, attempts=attempts))
+
+    assert values(found["fairlead_stream_outcome_total"]) == ({(expected,): 1} if expected else {})
+
+
+def test_an_answer_that_was_not_streamed_has_no_token_times() -> None:
+    found = families(record(first_token_s=0.3))
+
+    assert found["fairlead_ttft_seconds"].series == ()
+    assert found["fairlead_itl_seconds"].series == ()
+    assert found["fairlead_stream_outcome_total"].series == ()
+
+
+def test_gaps_between_tokens_add_up_over_requests_and_batches() -> None:
+    counts = tuple(range(len(ITL_BOUNDS_S) + 1))
+    stream = record(stream=True, first_token_s=0.2, itl_counts=counts, itl_sum_s=1.5)
+    metrics = Metrics()
+    families(stream, stream, record(), metrics=metrics)
+
+    found = families(stream, metrics=metrics)["fairlead_itl_seconds"]
+
+    assert found.series == (
+        Series(labels=("small", "lab/small-1"), value=4.5, counts=tuple(3 * count for count in counts)),
+    )
+
+
+def test_a_gap_histogram_of_another_size_is_left_out() -> None:
+    found = families(record(stream=True, itl_counts=(1, 2, 3), itl_sum_s=1.0))
+
+    assert found["fairlead_itl_seconds"].series == ()
+
+
+def test_a_duration_on_a_bound_belongs_below_it() -> None:
+    found = families(record(duration_s=0.02), record(duration_s=0.020001), record(duration_s=10_000.0))
+
+    counts = found["fairlead_request_duration_seconds"].series[0].counts
+    assert counts[DURATION_BOUNDS_S.index(0.02)] == 1
+    assert counts[DURATION_BOUNDS_S.index(0.04)] == 1
+    assert counts[-1] == 1
+
+
+@given(st.lists(records, max_size=30))
+def test_every_record_is_counted_once(served: list[RequestRecord]) -> None:
+    found = families(*served)
+
+    assert sum(values(found["fairlead_requests_total"]).values()) == len(served)
+    durations = found["fairlead_request_duration_seconds"].series
+    assert sum(sum(series.counts) for series in durations) == len(served)
+    assert sum(series.value for series in durations) == pytest.approx(sum(one.duration_s for one in served))
+    assert sum(values(found["fairlead_attempts_total"]).values()) == sum(len(one.attempts) for one in served)
+    tokens = values(found["fairlead_tokens_total"])
+    assert sum(count for (kind, _), count in tokens.items() if kind == "input") == sum(
+        one.usage.input_tokens for one in served
+    )
+
+
+def test_ten_thousand_junk_names_make_a_bounded_number_of_series() -> None:
+    metrics = Metrics(max_cells=50)
+    for number in range(10_000):
+        metrics.take([record(number, model=f"junk-{number}", target=f"lab/junk-{number}", stream=True)])
+
+    found = families(metrics=metrics)
+
+    assert sum(len(family.series) for family in found.values()) < 600
+    assert sum(values(found["fairlead_requests_total"]).values()) == 10_000
+    assert values(found["fairlead_requests_total"])["other", "other", "ok", "2xx"] == 10_000 - 50
+    assert found["fairlead_metrics_overflow_total"].series[0].value == 10_000 - 50
+
+
+def test_names_that_cannot_be_printed_share_a_series_with_their_clean_form() -> None:
+    found = families(record(model="a\nb"), record(model="a\nb"), record(model="a?b"))
+
+    assert values(found["fairlead_requests_total"]) == {("a?b", "chat", "ok", "2xx"): 3}
+
+
+def test_a_median_can_be_read_from_the_metrics() -> None:
+    found = families(*(record(duration_s=0.1) for _ in range(99)), record(duration_s=60.0))
+
+    family = found["fairlead_request_duration_seconds"]
+    median = quantile(family.bounds, family.series[0].counts, 0.5)
+    assert median is not None
+    assert 0.08 < median < 0.16
+
+
+def test_gauges_are_declared_once() -> None:
+    with pytest.raises(KeyError):
+        Metrics().families([Gauge(name="fairlead_of_nobody", value=1)])
+
+
+def test_the_build_is_named() -> None:
+    assert families()["fairlead_build_info"].series[0].labels[0] == "1.2.3"
