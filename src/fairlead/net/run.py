@@ -100,8 +100,9 @@ class Run:
         if self._running:
             self._cancelled = True
         elif self._future is not None:
-            # As asyncio.Task does: cancel what is awaited, and learn of it by its callback.
-            self._future.cancel()
+            # As asyncio.Task does: cancel what is awaited, and learn of it by its callback. When that
+            # is done already its result is still delivered, and the error raised at the next wait.
+            self._cancelled = not self._future.cancel()
         else:
             signal, self._signal = self._signal, None
             if signal is not None:
