@@ -1,0 +1,321 @@
+"""Builds everything from the configuration; the only module that knows the whole.
+
+`Gateway` is one worker process: storage, keys, upstream client, recorder, the
+pipeline and the server. `reload` builds new parts from a new configuration
+and swaps one reference; requests under way finish on the old parts. What
+outlives a reload: the listener, the state store, connections, and the health
+of targets that are still there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from fairlead import __version__
+from fairlead import config as cfg
+from fairlead.config.files import read_secret
+from fairlead.config.secrets import resolve
+from fairlead.errors import ConfigError
+from fairlead.gateway import web
+from fairlead.gateway.admin import Admin, Facts
+from fairlead.gateway.dispatch import Dispatch
+from fairlead.gateway.health import Breaker
+from fairlead.gateway.key_watch import KeyWatch
+from fairlead.gateway.passthrough import Passthrough
+from fairlead.gateway.pipeline import Pipeline
+from fairlead.gateway.prober import Prober
+from fairlead.gateway.retry import RetryBudget
+from fairlead.gateway.router import Load, Route, RouteTable, Target, target_name
+from fairlead.gateway.routes import Routes, Side
+from fairlead.gateway.upstream import Upstream
+from fairlead.gateway.waiting import WaitingRoom
+from fairlead.net import server_tls
+from fairlead.net.client import Client
+from fairlead.net.proxy import proxy_for
+from fairlead.net.server import Server
+from fairlead.providers.openai_chat import OpenAIChatClient
+from fairlead.simulate.server import RunningEngine, friendly_config, start_engine
+from fairlead.storage.connect import open_database
+from fairlead.storage.ports import Database
+from fairlead.telemetry import process, retention
+from fairlead.telemetry.access import AccessLog
+from fairlead.telemetry.db import Ledger
+from fairlead.telemetry.prometheus import Gauge, Metrics
+from fairlead.telemetry.recorder import Recorder, Sink
+from fairlead.telemetry.samples import Family
+from fairlead.telemetry.scrape import Scrape
+from fairlead.telemetry.siblings import Siblings
+
+_log: Final = logging.getLogger(__name__)
+
+_RESTART_ONLY: Final = ("server", "state", "ledger")
+"""Sections that a reload cannot change."""
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    """Which of a gateway's processes this is."""
+
+    number: int = 0
+    count: int = 1
+    generation: str = ""
+    """The same for all workers of one start."""
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What one configuration is turned into."""
+
+    config: cfg.Config
+    upstreams: dict[str, Upstream]
+    routes: RouteTable
+    pipeline: Pipeline
+    passthrough: Passthrough
+
+
+class Gateway:
+    """One worker. `start`, then `drain` and `stop`."""
+
+    def __init__(
+        self, config: cfg.Config, state_dir: Path, environ: Mapping[str, str], worker: Worker
+    ) -> None:
+        """Keep the settings; nothing is opened yet.
+
+        Args:
+            config: the whole configuration.
+            state_dir: where the embedded stores are.
+            environ: for secrets and proxies.
+            worker: which process this is.
+        """
+        self._config = config
+        self._state_dir = state_dir
+        self._environ = environ
+        self._worker = worker
+        self._started_at = process.started_at()
+        self._engine: RunningEngine | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def start(self, *, sock: socket.socket | None = None, reuse_port: bool = False) -> None:
+        """Open the stores, build the parts and listen.
+
+        Raises:
+            ConfigError: a secret or file is missing.
+            StorageError: the state store cannot be opened.
+            OSError: the address is taken.
+        """
+        config = self._config
+        self.database: Database = await open_database(str(self._state_dir))
+        self.keys = KeyWatch(self.database)
+        await self.keys.start()
+        self.client = Client()
+        self.metrics = Metrics(version=__version__)
+        self.ledger = Ledger(self.database)
+        sinks: list[Sink] = [self.metrics]
+        if config.ledger.enabled:
+            sinks.insert(0, self.ledger)
+        if config.logs.requests:
+            sinks.append(AccessLog(sys.stderr.fileno(), human=sys.stderr.isatty()))
+        self.recorder = Recorder(sinks, max_pending=config.ledger.max_pending)
+        self.recorder.start()
+        self.budget = RetryBudget(config.outages.retry)
+        self.waiting = WaitingRoom()
+        self.parts = await self._build(config, [])
+        self.routes = Routes(self.parts.pipeline, self.parts.passthrough, config.server, await self._side())
+        tls = config.server.tls
+        self._tls = server_tls.server_context(tls) if tls is not None else None
+        self.server = Server(self.routes, config.server, ssl=self._tls)
+        self._spawn(Prober(self.client, self.targets).run(), "prober")
+        if self._worker.number == 0 and config.ledger.enabled:
+            self._spawn(retention.run(self.ledger, config.ledger.retention_days), "retention")
+        await self.server.start(config.server.host, config.server.port, reuse_port=reuse_port, sock=sock)
+        # What lives now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+    async def drain(self) -> None:
+        """Stop accepting, and let requests under way finish for the configured time."""
+        await self.server.drain(self._config.server.drain_s)
+
+    async def stop(self) -> None:
+        """Close everything; records are written first."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.keys.stop()
+        await self.recorder.stop()
+        if self._siblings is not None:
+            await self._siblings.stop()
+        await self.client.close()
+        if self._engine is not None:
+            await self._engine.stop()
+        await self.database.close()
+
+    async def reload(self, config: cfg.Config) -> list[str]:
+        """Take a new configuration. The running one stays when this raises.
+
+        Returns the sections that changed but need a restart.
+
+        Raises:
+            ConfigError: the new configuration cannot be used.
+        """
+        parts = await self._build(config, list(self.targets()))
+        if self._tls is not None and config.server.tls is not None:
+            server_tls.reload(self._tls, config.server.tls)
+        before = self._config
+        self.parts = parts
+        self._config = config
+        self.routes.pipeline = parts.pipeline
+        self.routes.passthrough = parts.passthrough
+        return [name for name in _RESTART_ONLY if getattr(before, name) != getattr(config, name)]
+
+    def targets(self) -> Iterator[Target]:
+        """Every target of the configuration in force."""
+        for route in self.parts.routes.routes:
+            yield from route.targets
+
+    # --- building -------------------------------------------------------------------------------
+
+    async def _build(self, config: cfg.Config, kept: Sequence[Target]) -> Parts:
+        upstreams = {name: await self._upstream(name, entry) for name, entry in config.providers.items()}
+        breakers = {target.name: target.breaker for target in kept}
+        for breaker in breakers.values():
+            breaker.configure(config.outages.breaker)
+        loads = {target.name: target.load_state for target in kept}
+        routes = []
+        for name, model in config.models.items():
+            targets = []
+            for entry in model.targets:
+                key = target_name(entry)
+                # One target may serve several model names; its health and load are one.
+                breaker = breakers.setdefault(key, Breaker(config.outages.breaker))
+                load = loads.setdefault(key, Load())
+                targets.append(Target(entry, breaker, load, upstreams[entry.provider]))
+            routes.append(Route(name, model, targets))
+        table = RouteTable(routes)
+        dispatch = Dispatch(
+            routes=table,
+            client=self.client,
+            budget=self.budget,
+            waiting=self.waiting,
+            retry=config.outages.retry,
+            roll=random.random,
+        )
+        pipeline = Pipeline(
+            config=config,
+            routes=table,
+            dispatch=dispatch,
+            keys=lambda: self.keys.snapshot,
+            recorder=self.recorder,
+            roll=random.random,
+            now=time.time,
+            openai=OpenAIChatClient(),
+        )
+        passthrough = Passthrough(
+            pipeline, list(upstreams.values()), self.client, max_prefix_bytes=config.server.max_body_bytes
+        )
+        return Parts(
+            config=config, upstreams=upstreams, routes=table, pipeline=pipeline, passthrough=passthrough
+        )
+
+    async def _upstream(self, name: str, config: cfg.Provider) -> Upstream:
+        if config.type == "simulated" and config.base_url is None:
+            if self._engine is None:
+                engine = msgspec.structs.replace(friendly_config(), models=("*",))
+                self._engine = await start_engine(engine)
+            config = msgspec.structs.replace(config, base_url=f"http://127.0.0.1:{self._engine.port}/v1")
+        return Upstream(name, config, resolve=self._secret, proxy_for=self._proxy)
+
+    def _secret(self, secret: cfg.Secret) -> str:
+        return resolve(secret, self._environ, read_secret)
+
+    def _proxy(self, scheme: str, host: str, port: int) -> str | None:
+        return proxy_for(scheme, host, port, self._environ)
+
+    async def _side(self) -> Side:
+        self._siblings: Siblings | None = None
+        if self._worker.count > 1:
+            self._siblings = Siblings(
+                self._state_dir / "run",
+                worker=self._worker.number,
+                generation=self._worker.generation,
+                families=self._families,
+            )
+            await self._siblings.start()
+        scrape = Scrape(self._families, self._siblings)
+
+        async def metrics(accept: bytes) -> tuple[bytes, bytes]:
+            media, body = await scrape.answer(accept.decode("latin-1"))
+            return media.encode(), body
+
+        admin = Admin(self._facts())
+        return Side(admin=admin.handle, metrics=metrics, ready=self._ready, page=web.page)
+
+    def _facts(self) -> Facts:
+        return Facts(
+            pipeline=lambda: self.parts.pipeline,
+            config=lambda: self.parts.config,
+            targets=lambda: list(self.targets()),
+            database=self.database,
+            ledger=self.ledger if self._config.ledger.enabled else None,
+            started_at=self._started_at,
+            pending=lambda: self.recorder.pending,
+            refresh_keys=self.keys.poll,
+            reload=self._reload_all,
+        )
+
+    async def _reload_all(self) -> None:
+        """Have every worker read the configuration again, as SIGHUP to the parent does."""
+        os.kill(os.getppid() if self._worker.count > 1 else os.getpid(), signal.SIGHUP)
+
+    def _ready(self) -> str | None:
+        if not self.keys.ready:
+            return "API keys have not been loaded yet"
+        if self.recorder.behind:
+            return "the request ledger is behind"
+        return None
+
+    def _families(self) -> tuple[Family, ...]:
+        return (*self.metrics.families(self._gauges()), *process.families(self._started_at))
+
+    def _gauges(self) -> Iterator[Gauge]:
+        yield Gauge(name="fairlead_in_flight", value=self.parts.pipeline.in_flight)
+        yield Gauge(name="fairlead_retry_budget_remaining", value=self.budget.remaining(time.monotonic()))
+        yield Gauge(name="fairlead_connections", value=self.server.connections)
+        yield Gauge(name="fairlead_recorder_pending", value=self.recorder.pending)
+        states: dict[str, int] = {}
+        for target in self.targets():
+            states[target.name] = max(states.get(target.name, 0), int(target.breaker.state))
+        for name, state in states.items():
+            yield Gauge(name="fairlead_breaker_state", value=state, labels=(name,))
+
+    def _spawn(self, coroutine: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        task.add_done_callback(_report)
+        self._tasks.append(task)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """The supervisor of background tasks: one that ends by itself is a bug worth a traceback."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("background task `%s` ended", task.get_name(), exc_info=task.exception())
+
+
+def check_usable(config: cfg.Config) -> None:
+    """Raise ConfigError when nothing could ever be answered."""
+    if not config.models:
+        raise ConfigError(
+            "no models are configured", hint="add `models:` to fairlead.yaml, or run without a file"
+        )

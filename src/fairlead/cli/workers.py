@@ -1,0 +1,119 @@
+"""The parent of several workers: starts them, restarts one that dies, passes signals on."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import time
+from pathlib import Path
+from typing import Final
+
+from fairlead import config as cfg
+from fairlead.cli.serve import banner, reserve_port, worker_command
+from fairlead.gateway.db import ensure_first_key
+from fairlead.storage.connect import open_database
+
+_log: Final = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 30.0
+_STEADY_S: Final = 60.0
+"""A worker that lived this long is restarted without a pause."""
+
+
+def supervise(args: argparse.Namespace, config: cfg.Config, state: Path) -> int:
+    """Keep the workers alive until told to stop. Returns 0 after a clean stop."""
+    return asyncio.run(_Supervisor(args, config, state).run())
+
+
+class _Supervisor:
+    def __init__(self, args: argparse.Namespace, config: cfg.Config, state: Path) -> None:
+        self._args = args
+        self._config = config
+        self._state = state
+        self._generation = secrets.token_hex(8)
+        self._stopping = asyncio.Event()
+        self._alive: dict[int, asyncio.subprocess.Process] = {}
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(ending, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._pass_on, signal.SIGHUP)
+        # One process brings the schema up to date and makes the first key; the workers find both.
+        database = await open_database(str(self._state))
+        secret = await ensure_first_key(database, now=time.time())
+        await database.close()
+        held, port = reserve_port(self._config.server)
+        life_read, life_write = os.pipe()
+        try:
+            async with asyncio.TaskGroup() as group:
+                ready = [asyncio.Event() for _ in range(self._config.server.workers)]
+                for number, event in enumerate(ready):
+                    group.create_task(self._keep(number, port, life_read, event))
+                group.create_task(self._announce(ready, port, secret))
+        finally:
+            held.close()
+            os.close(life_read)
+            os.close(life_write)
+        return 0
+
+    async def _announce(self, ready: list[asyncio.Event], port: int, secret: str | None) -> None:
+        for event in ready:
+            await event.wait()
+        if not self._stopping.is_set():
+            print(banner(self._config, port, secret), flush=True)
+
+    async def _keep(self, number: int, port: int, life_read: int, ready: asyncio.Event) -> None:
+        """One worker's place: start it, and start it again when it dies."""
+        pause_s = 0.0
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            process = await self._start(number, port, life_read, ready)
+            status = await process.wait()
+            self._alive.pop(number, None)
+            if self._stopping.is_set():
+                break
+            _log.error("worker %d ended with status %d and is started again", number, status)
+            steady = time.monotonic() - started > _STEADY_S
+            pause_s = 0.0 if steady else min(max(pause_s * 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+            try:
+                await asyncio.wait_for(self._stopping.wait(), pause_s or 0.01)
+            except TimeoutError:
+                pass
+        ready.set()
+
+    async def _start(
+        self, number: int, port: int, life_read: int, ready: asyncio.Event
+    ) -> asyncio.subprocess.Process:
+        ready_read, ready_write = os.pipe()
+        name = f"{number}/{self._config.server.workers}/{self._generation}"
+        command = worker_command(self._args, name, ready_write, life_read, port)
+        process = await asyncio.create_subprocess_exec(*command, pass_fds=(ready_write, life_read))
+        os.close(ready_write)
+        self._alive[number] = process
+        if self._stopping.is_set():
+            process.send_signal(signal.SIGTERM)
+        loop = asyncio.get_running_loop()
+
+        def heard() -> None:
+            loop.remove_reader(ready_read)
+            if os.read(ready_read, 1):
+                ready.set()
+            os.close(ready_read)
+
+        loop.add_reader(ready_read, heard)
+        return process
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._pass_on(signal.SIGTERM)
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        for process in self._alive.values():
+            if process.returncode is None:
+                process.send_signal(number)

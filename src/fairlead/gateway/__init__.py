@@ -1,0 +1,1 @@
+"""The gateway: one request's straight line, from HTTP in to the record."""

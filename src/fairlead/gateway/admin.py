@@ -1,0 +1,281 @@
+"""The control API under `/admin/v1/`: keys, targets, requests, usage, configuration.
+
+Every operation but the document itself needs a key with the `admin` scope.
+One table lists the operations; the OpenAPI document is made from it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from fairlead import __version__
+from fairlead import config as cfg
+from fairlead.config.parse import builtins
+from fairlead.errors import InvalidRequest, MethodNotAllowed, NotFound
+from fairlead.gateway import admin_data as data
+from fairlead.gateway import auth, db
+from fairlead.gateway.admin_openapi import Operation, document
+from fairlead.gateway.keys import Scope
+from fairlead.gateway.pipeline import Pipeline
+from fairlead.gateway.router import Target
+from fairlead.net.server import Call
+from fairlead.storage.ports import Database
+from fairlead.telemetry.db import Filter, Ledger
+
+_audit: Final = logging.getLogger("fairlead.audit")
+_PREFIX: Final = "/admin/v1"
+_JSON: Final = b"content-type: application/json\r\ncache-control: no-store\r\n"
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the control API may see and do, handed in by the application."""
+
+    pipeline: Callable[[], Pipeline]
+    config: Callable[[], cfg.Config]
+    targets: Callable[[], Sequence[Target]]
+    database: Database
+    ledger: Ledger | None
+    started_at: float
+    pending: Callable[[], int]
+    """Records not yet written."""
+    refresh_keys: Callable[[], Awaitable[object]]
+    reload: Callable[[], Awaitable[None]]
+
+
+class _Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation asked for, decoded."""
+
+    query: Any
+    body: Any
+    id: str
+    """The path's variable part."""
+    caller: auth.Caller
+
+
+class Admin:
+    """Answers the control API."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._operations = _operations(self)
+        self._document = msgspec.json.encode(document(self._operations, __version__))
+        self._patterns = [
+            (re.compile(re.escape(operation.path).replace(r"\{id\}", "([^/]+)")), operation)
+            for operation in self._operations
+        ]
+
+    async def handle(self, call: Call) -> None:
+        """Answer one call.
+
+        Raises:
+            FairleadError: it was refused or failed; `gateway.routes` tells the client.
+        """
+        path = call.head.path.removeprefix(_PREFIX)
+        if path == "/openapi.json":
+            call.reply(200, _JSON, self._document)
+            return
+        pipeline = self._facts.pipeline()
+        caller = auth.ANONYMOUS
+        grant = pipeline.check_key(call.head)
+        if grant is not None:
+            caller = auth.authorise(grant, "admin", None, call.head.peer, pipeline.now())
+        operation, variable = self._find(call.head.method, path)
+        request = _Request(
+            query=_query(operation, call.head.query),
+            body=_body(operation, call.body),
+            id=variable,
+            caller=caller,
+        )
+        answer = await operation.run(request)
+        if operation.method != "GET":
+            # Who changed what. Bodies hold no secrets; answers may, and are not logged.
+            _audit.info(
+                "%s %s", operation.method, operation.path, extra={"key_id": caller.key_id, "id": variable}
+            )
+        call.reply(operation.status, _JSON, msgspec.json.encode(answer))
+
+    def _find(self, method: str, path: str) -> tuple[Operation, str]:
+        allowed = []
+        for pattern, operation in self._patterns:
+            match = pattern.fullmatch(path)
+            if match is None:
+                continue
+            if operation.method == method:
+                return operation, unquote(match[1]) if match.groups() else ""
+            allowed.append(operation.method)
+        if allowed:
+            raise MethodNotAllowed(f"`{_PREFIX}{path}` answers {', '.join(allowed)}")
+        raise NotFound(
+            f"there is no `{_PREFIX}{path[:200]}`", hint=f"`{_PREFIX}/openapi.json` lists what there is"
+        )
+
+    # --- operations -----------------------------------------------------------------------------
+
+    async def status(self, _: _Request) -> data.Status:
+        """How this worker does."""
+        facts = self._facts
+        pipeline = facts.pipeline()
+        return data.Status(
+            version=__version__,
+            started_at=facts.started_at,
+            in_flight=pipeline.in_flight,
+            recorder_pending=facts.pending(),
+            models=tuple(facts.config().models),
+        )
+
+    async def list_targets(self, _: _Request) -> data.TargetList:
+        """Every target with its breaker and load, as this worker sees them."""
+        models: dict[str, list[str]] = {}
+        by_name: dict[str, Target] = {}
+        for route in self._facts.pipeline().routes.routes:
+            for target in route.targets:
+                by_name.setdefault(target.name, target)
+                models.setdefault(target.name, []).append(route.name)
+        now = time.monotonic()
+        views = (data.target_view(target, tuple(models[name]), now) for name, target in by_name.items())
+        return data.TargetList(data=tuple(views))
+
+    async def reset_target(self, request: _Request) -> data.Done:
+        """Close a target's breaker by hand."""
+        body: data.TargetBody = request.body
+        for target in self._facts.targets():
+            if target.name == body.target:
+                target.breaker.reset()
+                return data.Done()
+        raise NotFound(f"no target `{body.target[:200]}`", param="target")
+
+    async def list_keys(self, _: _Request) -> data.KeyList:
+        """All keys, without their secrets."""
+        keys = await db.list_keys(self._facts.database)
+        now = time.time()
+        return data.KeyList(data=tuple(data.key_view(key, now) for key in keys))
+
+    async def create_key(self, request: _Request) -> data.KeyView:
+        """Make a key. The answer holds its secret, this once."""
+        body: data.KeyBody = request.body
+        now = time.time()
+        scope = Scope(
+            name=body.name,
+            tenant=body.tenant,
+            models=body.models,
+            endpoints=body.endpoints,
+            ip_ranges=body.ip_ranges,
+            expires_at=body.expires_at,
+        )
+        issued = await db.create(self._facts.database, scope, now=now)
+        await self._facts.refresh_keys()
+        return data.key_view(issued.key, now, issued.secret)
+
+    async def revoke_key(self, request: _Request) -> data.Done:
+        """End a key now, on every worker within a second."""
+        changed = await db.revoke(self._facts.database, request.id, now=time.time())
+        await self._facts.refresh_keys()
+        return data.Done(done=changed)
+
+    async def rotate_key(self, request: _Request) -> data.KeyView:
+        """Replace a key by one with the same scope and a new secret."""
+        body: data.RotateBody = request.body
+        now = time.time()
+        issued = await db.rotate(self._facts.database, request.id, now=now, grace_s=body.grace_s)
+        await self._facts.refresh_keys()
+        return data.key_view(issued.key, now, issued.secret)
+
+    async def list_requests(self, request: _Request) -> data.RequestList:
+        """Requests of the ledger, newest first."""
+        query: data.RequestQuery = request.query
+        where = Filter(
+            since=query.since,
+            until=query.until,
+            tenant=query.tenant,
+            key_id=query.key_id,
+            model=query.model,
+            target=query.target,
+            endpoint=query.endpoint,
+            outcome=query.outcome,
+            status=query.status,
+        )
+        page = await self._ledger().page(where, after=query.after, limit=query.limit)
+        return data.RequestList(
+            data=tuple(
+                msgspec.convert(entry, data.RequestEntry, from_attributes=True) for entry in page.entries
+            ),
+            next=page.next,
+        )
+
+    async def show_request(self, request: _Request) -> data.RequestDetail:
+        """Everything the ledger holds of one request."""
+        return data.RequestDetail(data=await self._ledger().get(request.id))
+
+    async def usage(self, request: _Request) -> data.UsageList:
+        """Requests and tokens by group."""
+        query: data.UsageQuery = request.query
+        sums = await self._ledger().usage(query.by, since=query.since, until=query.until)
+        return data.UsageList(
+            data=tuple(msgspec.convert(entry, data.UsageEntry, from_attributes=True) for entry in sums)
+        )
+
+    async def show_config(self, _: _Request) -> data.ConfigView:
+        """The configuration in force; secrets are shown as references."""
+        return data.ConfigView(data=builtins(self._facts.config(), defaults=True))
+
+    async def reload(self, _: _Request) -> data.Done:
+        """Read the configuration again on every worker; the log tells how it went."""
+        await self._facts.reload()
+        return data.Done()
+
+    def _ledger(self) -> Ledger:
+        if self._facts.ledger is None:
+            raise NotFound("the ledger is turned off", hint="set `ledger.enabled: true`")
+        return self._facts.ledger
+
+
+def _operations(admin: Admin) -> tuple[Operation, ...]:
+    """Every operation, by hand."""
+    return (
+        Operation("GET", "/status", admin.status, answer=data.Status),
+        Operation("GET", "/targets", admin.list_targets, answer=data.TargetList),
+        Operation("POST", "/targets/reset", admin.reset_target, body=data.TargetBody, answer=data.Done),
+        Operation("GET", "/keys", admin.list_keys, answer=data.KeyList),
+        Operation("POST", "/keys", admin.create_key, body=data.KeyBody, answer=data.KeyView, status=201),
+        Operation("DELETE", "/keys/{id}", admin.revoke_key, answer=data.Done),
+        Operation(
+            "POST",
+            "/keys/{id}/rotate",
+            admin.rotate_key,
+            body=data.RotateBody,
+            answer=data.KeyView,
+            status=201,
+        ),
+        Operation("GET", "/requests", admin.list_requests, query=data.RequestQuery, answer=data.RequestList),
+        Operation("GET", "/requests/{id}", admin.show_request, answer=data.RequestDetail),
+        Operation("GET", "/usage", admin.usage, query=data.UsageQuery, answer=data.UsageList),
+        Operation("GET", "/config", admin.show_config, answer=data.ConfigView),
+        Operation("POST", "/reload", admin.reload, answer=data.Done),
+    )
+
+
+def _query(operation: Operation, query: str) -> Any:
+    pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=50)
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise InvalidRequest("a query parameter is given twice")
+    try:
+        return msgspec.convert(values, operation.query, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"query: {error}") from error
+
+
+def _body(operation: Operation, body: bytes) -> Any:
+    if operation.body is None:
+        return None
+    try:
+        return msgspec.json.decode(body, type=operation.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"body: {error}") from error

@@ -1,0 +1,392 @@
+"""Asks targets until one answers: retries, fallbacks, hedges, and waiting for concurrency.
+
+The choices are pure (`router.choose`, `retry.decide`); this module carries
+them out and keeps the books: a target's requests in flight, its breaker, its
+latency, and the attempts of the exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from fairlead import config as cfg
+from fairlead.errors import DeadlineExceeded
+from fairlead.gateway.attempt import AttemptFailed, Patience, Reply, ask
+from fairlead.gateway.exchange import Exchange
+from fairlead.gateway.hedge import HedgeShare, race
+from fairlead.gateway.prepare import Asked, Prepared
+from fairlead.gateway.refusal import client_error
+from fairlead.gateway.retry import RetryBudget, Step, decide
+from fairlead.gateway.router import Route, RouteTable, Target
+from fairlead.gateway.timing import Timing
+from fairlead.gateway.upstream import Upstream
+from fairlead.gateway.waiting import WaitingRoom
+from fairlead.net.client import Client
+from fairlead.providers.estimate import estimate_from_body
+from fairlead.types import Attempt, Failure, FailureKind, Usage
+
+_TRIAL_PATIENCE_S: Final = 2.0
+"""Least time a half-open target's trial gets for its first token when others could answer."""
+_ASSUMED_OUTPUT_TOKENS: Final = 1024
+"""Output assumed for cost caps when a request names no maximum."""
+
+
+class Dispatch:
+    """Asks targets on behalf of exchanges."""
+
+    def __init__(
+        self,
+        *,
+        routes: RouteTable,
+        client: Client,
+        budget: RetryBudget,
+        waiting: WaitingRoom,
+        retry: cfg.Retry,
+        roll: Callable[[], float],
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            routes: models and their targets, for fallbacks.
+            client: the upstream client.
+            budget: the retry budget of the whole gateway.
+            waiting: where requests wait for a target's concurrency.
+            retry: the configured bounds of retries.
+            roll: a random number in [0, 1) at each call.
+        """
+        self.budget = budget
+        self.retry = retry
+        self._routes = routes
+        self._client = client
+        self._waiting = waiting
+        self._roll = roll
+        self._hedges = HedgeShare()
+
+    async def answer(self, ex: Exchange, asked: Asked) -> Reply:
+        """The first answer worth committing to, over the route and its fallbacks.
+
+        Raises:
+            DeadlineExceeded: the request's time ran out.
+            FairleadError: nobody answered; what the last failure means for the client.
+        """
+        assert ex.route is not None
+        pending = [(ex.route, asked.model)]
+        seen = {ex.route.name}
+        while True:
+            route, asked.model = pending.pop(0)
+            try:
+                reply = await self._from_route(ex, asked, route)
+            except AttemptFailed as failed:
+                failure = failed.failure
+                if time.monotonic() >= ex.deadline:
+                    message = f"no answer began within the request's deadline; last: {failure.message}"
+                    raise DeadlineExceeded(message) from failed
+                pending[:0] = self._fallbacks(route, failure, seen)
+                if not pending:
+                    raise client_error(failure, failed.body) from failed
+            else:
+                ex.route = route
+                return reply
+
+    async def _from_route(self, ex: Exchange, asked: Asked, route: Route) -> Reply:
+        """The first answer of `route`'s targets. Raises the AttemptFailed that ended the search."""
+        _refuse_costly(route, asked)
+        tried, failure = _too_small(route, asked)
+        attempts = 0
+        prefix = asked.affinity() if route.config.strategy == "prefix-affinity" else b""
+        again: Target | None = None
+        while True:
+            now = time.monotonic()
+            target = again or route.choose(tried=tried, now=now, roll=self._roll(), prefix=prefix)
+            again = None
+            if target is None:
+                if failure is not None:
+                    raise failure
+                await self._wait(ex, route, now)
+                continue
+            attempts += 1
+            tried[target] = tried.get(target, 0) + 1
+            try:
+                if route.config.hedge is not None and ex.stream and attempts == 1:
+                    return await self._hedged(ex, asked, route, target, tried)
+                return await self.attempt(ex, asked, route, target)
+            except AttemptFailed as failed:
+                failure = failed
+            now = time.monotonic()
+            decision = decide(
+                failure.failure,
+                attempts=attempts,
+                same_target=tried[target],
+                others=route.choose(tried=tried, now=now, roll=0.0) is not None,
+                budget=self.budget.spend(failure.failure, now),
+                remaining_s=ex.deadline - now,
+                config=self.retry,
+                roll=self._roll(),
+            )
+            if decision.step is Step.AGAIN:
+                await asyncio.sleep(decision.pause_s)
+                # Meanwhile its breaker may have opened; then nobody is left to ask.
+                if not target.admits(time.monotonic()):
+                    raise failure
+                again = target
+            elif decision.step is not Step.NEXT:
+                raise failure
+
+    async def attempt(
+        self, ex: Exchange, asked: Asked, route: Route, target: Target, *, hedge: bool = False
+    ) -> Reply:
+        """One call to one target. Raises AttemptFailed."""
+        prepared = asked.for_target(target, time.time(), keep_text=route.config.continue_cut_streams)
+        return await self.send(ex, prepared, route, target, hedge=hedge)
+
+    async def send(
+        self, ex: Exchange, prepared: Prepared, route: Route, target: Target, *, hedge: bool = False
+    ) -> Reply:
+        """Send a prepared request, with its bookkeeping. Raises AttemptFailed.
+
+        Until the reply is closed with `close`, it counts as in flight.
+        """
+        upstream = target.api
+        assert isinstance(upstream, Upstream)
+        breaker = target.breaker
+        started = time.monotonic()
+        trial = breaker.start()
+        timing = Timing(started)
+        if not ex.sent:
+            ex.sent = started
+        target.load_state.in_flight += 1
+        failure: Failure | None = None
+        reply: Reply | None = None
+        try:
+            patience = _patience(ex, route, target, started, trial=trial)
+            reply = await ask(self._client, upstream, prepared.request, prepared.reader, patience, timing)
+            if reply.reader is None:
+                accepted, reply = reply, None
+                accepted.conn.release()
+                accepted.body, accepted.glimpse = prepared.accept(accepted.head, accepted.body)
+                reply = accepted
+        except AttemptFailed as failed:
+            failure = failed.failure
+            if not prepared.native:
+                failed.body = b""
+            now = time.monotonic()
+            if failure.kind is FailureKind.TIMEOUT and now >= ex.deadline:
+                breaker.abandon()  # the caller's patience ended; that says nothing of the target
+            else:
+                breaker.fail(failure, now)
+            raise
+        finally:
+            if reply is None:
+                if failure is None:
+                    breaker.abandon()
+                self._left(route, target)
+                ex.attempts.append(_record(ex, target, timing, failure, hedge=hedge))
+        reply.target = target
+        reply.hedge = hedge
+        reply.ignored = prepared.ignored
+        if trial:
+            breaker.succeed(timing.first_token)
+        target.load_state.observe(timing.first_token - started)
+        return reply
+
+    def close(
+        self,
+        ex: Exchange,
+        route: Route,
+        reply: Reply,
+        *,
+        failure: Failure | None = None,
+        abandoned: bool = False,
+        usage: Usage | None = None,
+    ) -> None:
+        """A committed reply has ended: completely, with `failure`, or because nobody wants it any more."""
+        target = reply.target
+        now = time.monotonic()
+        if failure is not None:
+            target.breaker.fail(failure, now)
+        elif abandoned:
+            target.breaker.abandon()
+        else:
+            target.breaker.succeed(now)
+        if reply.reader is not None:
+            # A whole answer's connection went back when its body was complete.
+            if failure is None and not abandoned:
+                reply.conn.release()
+            else:
+                reply.conn.abort()
+        self._left(route, target)
+        ex.attempts.append(_record(ex, target, reply.timing, failure, hedge=reply.hedge, usage=usage))
+
+    def continuation(self, ex: Exchange, route: Route, failure: Failure, now: float) -> Target | None:
+        """Who may go on with a stream that was cut; None when it is not allowed or nobody can."""
+        if not route.config.continue_cut_streams or len(ex.attempts) >= self.retry.max_attempts:
+            return None
+        target = route.choose(tried=(), now=now, roll=self._roll())
+        if target is None or not self.budget.spend(failure, now):
+            return None
+        return target
+
+    async def _hedged(
+        self, ex: Exchange, asked: Asked, route: Route, first: Target, tried: dict[Target, int]
+    ) -> Reply:
+        """Ask `first`, and a second target when it is slow to start; the first token wins."""
+        hedge = route.config.hedge
+        assert hedge is not None
+        self._hedges.requested()
+
+        def second() -> Target | None:
+            target = route.choose(tried=tried, now=time.monotonic(), roll=self._roll())
+            if target is None or not self._hedges.allows(hedge.max_fraction):
+                return None
+            cost = estimated_usd(target, asked)
+            if cost is not None and cost > hedge.max_cost_usd:
+                return None
+            tried[target] = 1
+            self._hedges.hedged()
+            return target
+
+        def attempt(target: Target, hedged: bool) -> asyncio.Task[Reply]:
+            coroutine = self.attempt(ex, asked, route, target, hedge=hedged)
+            return asyncio.get_running_loop().create_task(coroutine)
+
+        def discard(reply: Reply) -> None:
+            self.close(ex, route, reply, abandoned=True)
+
+        return await race(attempt, first, second, discard, hedge.after_s)
+
+    async def _wait(self, ex: Exchange, route: Route, now: float) -> None:
+        """No target admits a request now: wait for concurrency, or fail with an honest wait."""
+        wait_s = route.wait_s(now)
+        if wait_s == 0.0:
+            await self._waiting.wait(route.name, ex.deadline)
+            ex.queue_s += time.monotonic() - now
+            return
+        if wait_s is None:
+            raise AttemptFailed(_none(f"every target of `{route.name}` is drained", None))
+        last = next((t.breaker.last_failure for t in route.targets if t.breaker.last_failure), None)
+        reason = f"; last failure: {last.message}" if last is not None else ""
+        message = f"every target of `{route.name}` is down or paused{reason}"
+        raise AttemptFailed(_none(message, max(wait_s, 0.5)))
+
+    def _left(self, route: Route, target: Target) -> None:
+        target.load_state.in_flight -= 1
+        if target.config.max_concurrency is not None:
+            self._waiting.wake(route.name)
+
+    def _fallbacks(self, route: Route, failure: Failure, seen: set[str]) -> list[tuple[Route, str]]:
+        """Routes to turn to after `failure`, with the model to ask for; each at most once per request."""
+        options = route.config.fallbacks
+        if failure.kind is FailureKind.CONTEXT_WINDOW:
+            names = options.context_window
+        elif failure.kind is FailureKind.CONTENT_POLICY:
+            names = options.content_policy
+        elif failure.code == "cost_cap":
+            names = options.cost_cap
+        elif failure.kind is FailureKind.INVALID_REQUEST:
+            names = []
+        else:
+            names = options.any
+        found: list[tuple[Route, str]] = []
+        for name in names:
+            match = self._routes.find(name)
+            if match is not None and name not in seen:
+                seen.add(name)
+                found.append(match)
+        return found
+
+
+def estimated_usd(target: Target, asked: Asked) -> float | None:
+    """What a request may cost at `target`'s configured prices, in USD; None when it has none."""
+    config = target.config
+    if config.input_usd_per_mtok is None and config.output_usd_per_mtok is None:
+        return None
+    output = asked.head.output_limit or _ASSUMED_OUTPUT_TOKENS
+    return (
+        estimate_from_body(asked.ex.body) * (config.input_usd_per_mtok or 0.0)
+        + output * (config.output_usd_per_mtok or 0.0)
+    ) / 1e6
+
+
+def timeouts_of(route: Route, target: Target) -> cfg.Timeouts:
+    """The target's own time-outs, else its model's."""
+    return target.config.timeouts or route.config.timeouts
+
+
+def _refuse_costly(route: Route, asked: Asked) -> None:
+    cap = route.config.max_cost_usd
+    if cap is None:
+        return
+    costs = [cost for target in route.targets if (cost := estimated_usd(target, asked)) is not None]
+    if costs and min(costs) > cap:
+        message = f"the estimated cost of {min(costs):.4f} USD is above `max_cost_usd` of `{route.name}`"
+        raise AttemptFailed(
+            Failure(kind=FailureKind.INVALID_REQUEST, code="cost_cap", status=400, message=message)
+        )
+
+
+def _too_small(route: Route, asked: Asked) -> tuple[dict[Target, int], AttemptFailed | None]:
+    """Targets whose context window the prompt certainly exceeds, as if they had been tried."""
+    tried: dict[Target, int] = {}
+    failure: AttemptFailed | None = None
+    for target in route.targets:
+        window = target.config.context_window
+        if window is not None and estimate_from_body(asked.ex.body) > window:
+            tried[target] = 1
+            message = f"the prompt is longer than the {window} tokens of {target.name}"
+            kind = FailureKind.CONTEXT_WINDOW
+            failure = AttemptFailed(Failure(kind=kind, message=message, status=400))
+    return tried, failure
+
+
+def _none(message: str, retry_after_s: float | None) -> Failure:
+    return Failure(
+        kind=FailureKind.OVERLOADED, code="no_target", message=message, retry_after_s=retry_after_s
+    )
+
+
+def _patience(ex: Exchange, route: Route, target: Target, now: float, *, trial: bool) -> Patience:
+    timeouts = target.config.timeouts or route.config.timeouts
+    deadline = ex.deadline
+    headers = now + timeouts.headers_s
+    first_token = now + timeouts.first_token_s if ex.stream else headers
+    if trial and len(route.targets) > 1:
+        # A trial that hangs costs one request this much and no more.
+        first_token = min(first_token, now + max(_TRIAL_PATIENCE_S, 4 * target.load_state.latency_s))
+    if first_token > deadline:
+        first_token = deadline
+    return Patience(
+        headers=headers if headers < first_token else first_token,
+        first_token=first_token,
+        deadline=deadline,
+        commit_tokens=timeouts.commit_tokens,
+        min_tokens_per_s=timeouts.min_tokens_per_s,
+    )
+
+
+def _record(
+    ex: Exchange,
+    target: Target,
+    timing: Timing,
+    failure: Failure | None,
+    *,
+    hedge: bool,
+    usage: Usage | None = None,
+) -> Attempt:
+    started = ex.started
+    answered = 200 if timing.headers else None
+    status = failure.status if failure is not None else answered
+    return Attempt(
+        target=target.name,
+        started_s=timing.started - started,
+        connect_s=timing.connect_s,
+        headers_s=timing.headers - started if timing.headers else None,
+        first_token_s=timing.first_token - started if timing.first_token else None,
+        ended_s=time.monotonic() - started,
+        status=status,
+        failure=failure,
+        usage=usage,
+        hedge=hedge,
+    )

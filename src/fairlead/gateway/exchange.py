@@ -1,0 +1,201 @@
+"""The one mutable object of a request: what is known of it so far, and its record at the end."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from bisect import bisect_left
+
+from fairlead.errors import FairleadError
+from fairlead.gateway.router import Route, Target
+from fairlead.gateway.timing import Timing
+from fairlead.net.server import Call
+from fairlead.providers.table import Api
+from fairlead.types import ITL_BOUNDS_S, Attempt, Outcome, RequestRecord, Usage
+
+
+class RequestIds:
+    """Request ids: unique across processes by a random prefix, ordered within one by a counter."""
+
+    __slots__ = ("_next", "_prefix")
+
+    def __init__(self) -> None:
+        self._prefix = "req_" + os.urandom(9).hex()
+        self._next = itertools.count(1).__next__
+
+    def __call__(self) -> str:
+        return f"{self._prefix}{self._next():08x}"
+
+
+class Exchange:
+    """One request under way.
+
+    Times are `time.monotonic()`; durations in the record count from `started`.
+    """
+
+    __slots__ = (
+        "api",
+        "attempts",
+        "body",
+        "bytes_in",
+        "call",
+        "chunks",
+        "client_retry",
+        "connect_s",
+        "deadline",
+        "error",
+        "finish_reason",
+        "first_token",
+        "headers_at",
+        "id",
+        "ignored",
+        "itl_counts",
+        "itl_max_s",
+        "itl_sum_s",
+        "key_id",
+        "last_token",
+        "model",
+        "outcome",
+        "queue_s",
+        "route",
+        "sent",
+        "started",
+        "started_at",
+        "status",
+        "stream",
+        "target",
+        "tenant",
+        "trace_parent",
+        "usage",
+        "usage_estimated",
+    )
+
+    def __init__(self, id: str, call: Call, api: Api) -> None:
+        self.id = id
+        self.call = call
+        self.api = api
+        self.body = call.body
+        self.bytes_in = 0
+        """Of a streamed body; 0 when `body` holds it."""
+        self.started = time.monotonic()
+        self.started_at = time.time()
+        self.deadline = self.started + 1800.0
+        self.stream = False
+        self.model = ""
+        self.tenant = ""
+        self.key_id = ""
+        self.route: Route | None = None
+        self.target: Target | None = None
+        self.attempts: list[Attempt] = []
+        self.ignored: tuple[str, ...] = ()
+        self.queue_s = 0.0
+        self.connect_s = 0.0
+        self.sent = 0.0
+        """When the first upstream was asked; 0.0 before."""
+        self.headers_at = 0.0
+        self.first_token = 0.0
+        self.last_token = 0.0
+        self.chunks = 0
+        self.itl_counts: list[int] | None = None
+        self.itl_sum_s = 0.0
+        self.itl_max_s = 0.0
+        self.usage: Usage | None = None
+        self.usage_estimated = False
+        self.finish_reason = ""
+        self.status = 500
+        self.outcome = Outcome.FAILED
+        self.error = ""
+        self.trace_parent = ""
+        self.client_retry = 0
+
+    def tokens_arrived(self, count: int, now: float) -> None:
+        """`count` content events arrived together at `now`."""
+        last = self.last_token
+        self.last_token = now
+        self.chunks += count
+        if not last:
+            count -= 1
+            if not count:
+                return
+            gap = 0.0
+        else:
+            gap = now - last
+        counts = self.itl_counts
+        if counts is None:
+            counts = self.itl_counts = [0] * (len(ITL_BOUNDS_S) + 1)
+        counts[bisect_left(ITL_BOUNDS_S, gap)] += 1
+        self.itl_sum_s += gap
+        if gap > self.itl_max_s:
+            self.itl_max_s = gap
+        if count > 1:
+            # Events that share a packet came without a gap.
+            counts[0] += count - 1
+
+    def adopt(self, target: Target, timing: Timing, ignored: tuple[str, ...]) -> None:
+        """`target` answers: what its attempt measured is the request's now."""
+        self.target = target
+        self.connect_s += timing.connect_s
+        if not self.headers_at:
+            self.headers_at = timing.headers
+            self.first_token = timing.first_token
+        self.ignored = ignored
+
+    def client_gone(self) -> None:
+        """The client has left before the end."""
+        self.outcome = Outcome.CLIENT_GONE
+        if not self.call.started:
+            self.status = 499
+
+    def failed(self, error: FairleadError) -> None:
+        """Note how the request ends, from the error that ends it."""
+        self.error = error.code
+        if self.call.started:
+            self.outcome = Outcome.CUT if self.chunks else Outcome.FAILED
+        else:
+            self.status = error.status
+            if error.status >= 500:
+                self.outcome = Outcome.FAILED
+            elif self.attempts:
+                self.outcome = Outcome.UPSTREAM_REFUSED
+            else:
+                self.outcome = Outcome.REFUSED
+
+    def record(self) -> RequestRecord:
+        """Everything known, once the request has ended."""
+        started = self.started
+        now = time.monotonic()
+        counts = self.itl_counts
+        target = self.target
+        return RequestRecord(
+            id=self.id,
+            started_at=self.started_at,
+            endpoint=self.api.scope,
+            dialect=self.api.dialect_name,
+            outcome=self.outcome,
+            status=self.status,
+            tenant=self.tenant,
+            key_id=self.key_id,
+            model=self.model,
+            target=target.name if target is not None else "",
+            stream=self.stream,
+            error=self.error,
+            queue_s=self.queue_s,
+            connect_s=self.connect_s,
+            headers_s=self.headers_at - started if self.headers_at else 0.0,
+            first_token_s=self.first_token - started if self.first_token else 0.0,
+            duration_s=now - started,
+            overhead_s=(self.sent or now) - started - self.queue_s - self.connect_s,
+            usage=self.usage or Usage(),
+            usage_estimated=self.usage_estimated,
+            chunks=self.chunks,
+            itl_counts=tuple(counts) if counts is not None else (),
+            itl_sum_s=self.itl_sum_s,
+            itl_max_s=self.itl_max_s,
+            bytes_in=self.bytes_in or len(self.body),
+            bytes_out=self.call.bytes_out,
+            attempts=tuple(self.attempts),
+            finish_reason=self.finish_reason,
+            trace_parent=self.trace_parent,
+            client_retry=self.client_retry,
+        )

@@ -1,0 +1,319 @@
+"""Uploads and stored objects, streamed through untouched.
+
+Multipart forms (audio, image edits) name their model in a field, which is
+looked for while the form streams in; files, batches and stored responses name
+none and go to one provider: the `x-fairlead-provider` header says which, else
+the first that offers the API. Answers of any status come back as they are.
+
+Bodies are not kept, so an attempt is repeated only when no connection could
+be made and nothing was sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from fairlead.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    FairleadError,
+    InvalidRequest,
+    ModelNotFound,
+    NotFound,
+    UpstreamCut,
+    UpstreamError,
+)
+from fairlead.gateway import auth
+from fairlead.gateway.attempt import connection, failure_of
+from fairlead.gateway.exchange import Exchange
+from fairlead.gateway.headers import answer_headers, client_patience_s, forwarded
+from fairlead.gateway.multipart import ModelFinder, boundary_of
+from fairlead.gateway.pipeline import Pipeline
+from fairlead.gateway.router import Target
+from fairlead.gateway.timing import Timing
+from fairlead.gateway.upstream import Upstream
+from fairlead.net.client import Client, Connection
+from fairlead.net.framing import LAST_CHUNK, chunk
+from fairlead.net.server import Call
+from fairlead.providers.table import Api
+from fairlead.types import Attempt, Failure, Outcome
+
+_DEADLINE_S: Final = 1800.0
+_READ_S: Final = 300.0
+
+
+class _Prefix(msgspec.Struct, frozen=True, kw_only=True):
+    path: str
+    name: str
+    methods: frozenset[str]
+    form: bool
+    """A multipart form that names a model."""
+    below: bool
+    """Also everything under the path."""
+
+
+_FORM: Final = frozenset({"POST"})
+_STORE: Final = frozenset({"GET", "POST", "DELETE"})
+_TABLE: Final = (
+    _Prefix(path="/v1/audio/transcriptions", name="audio", methods=_FORM, form=True, below=False),
+    _Prefix(path="/v1/audio/translations", name="audio", methods=_FORM, form=True, below=False),
+    _Prefix(path="/v1/images/edits", name="images", methods=_FORM, form=True, below=False),
+    _Prefix(path="/v1/images/variations", name="images", methods=_FORM, form=True, below=False),
+    _Prefix(path="/v1/files", name="files", methods=_STORE, form=False, below=True),
+    _Prefix(path="/v1/uploads", name="files", methods=_STORE, form=False, below=True),
+    _Prefix(path="/v1/batches", name="batches", methods=_STORE, form=False, below=True),
+    _Prefix(path="/v1/responses/", name="responses", methods=_STORE, form=False, below=True),
+)
+
+
+class _Body:
+    """A request body on its way upstream: what was read ahead, then the rest as it comes."""
+
+    __slots__ = ("_call", "_first", "length", "sent_bytes")
+
+    def __init__(self, call: Call, first: bytes, length: int | None) -> None:
+        self._call = call
+        self._first = first
+        self.length = length
+        """Of the whole body; None when the client sends it in chunks."""
+        self.sent_bytes = 0
+
+    async def send(self, conn: Connection) -> None:
+        """Send all of it, or as much as the upstream takes before it refuses."""
+        piece = self._first or await self._call.read()
+        chunked = self.length is None
+        while piece:
+            self.sent_bytes += len(piece)
+            last = self.sent_bytes == self.length
+            if not await conn.send_piece(chunk(piece) if chunked else piece, last=last):
+                return
+            piece = await self._call.read()
+        if chunked:
+            await conn.send_piece(LAST_CHUNK, last=True)
+
+
+class Passthrough:
+    """Relays bytes between clients and one upstream each."""
+
+    def __init__(
+        self, pipeline: Pipeline, upstreams: Sequence[Upstream], client: Client, *, max_prefix_bytes: int
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            pipeline: whose keys, routes and records are used.
+            upstreams: providers, in the order of the configuration.
+            client: the upstream client.
+            max_prefix_bytes: how much of a form is held while its model is looked for.
+        """
+        self._pipeline = pipeline
+        self._upstreams = upstreams
+        self._client = client
+        self._max_prefix_bytes = max_prefix_bytes
+        dialect = pipeline.openai
+        self._apis = {
+            entry.name: Api(
+                name=entry.name,
+                scope=entry.name,
+                suffix="",
+                dialect=dialect,
+                dialect_name="openai",
+                verbatim=True,
+            )
+            for entry in _TABLE
+        }
+
+    def serves(self, method: str, path: str) -> bool:
+        """Whether this method and path are passed through."""
+        entry = _entry(path)
+        return entry is not None and method in entry.methods
+
+    def api(self, path: str) -> Api:
+        """The API of a path that is served."""
+        entry = _entry(path)
+        assert entry is not None
+        return self._apis[entry.name]
+
+    async def handle(self, ex: Exchange) -> None:
+        """Relay one request and its answer, and emit its record in every case.
+
+        Raises:
+            FairleadError: it could not be relayed.
+            asyncio.CancelledError: the client has left.
+        """
+        self._pipeline.in_flight += 1
+        try:
+            grant = self._pipeline.authenticate(ex)
+            peer = ex.call.head.peer
+            ex.deadline = ex.started + client_patience_s(ex.call.head.headers, _DEADLINE_S)
+            entry = _entry(ex.call.head.path)
+            assert entry is not None
+            if grant is not None:
+                auth.authorise(grant, entry.name, None, peer, ex.started_at)
+            if entry.form:
+                await self._form(ex, grant)
+            else:
+                body = _Body(ex.call, b"", _length(ex.call))
+                await self._relay(ex, self._provider(ex, entry.name), None, body)
+            ex.outcome = Outcome.OK if ex.status < 400 else Outcome.UPSTREAM_REFUSED
+        except FairleadError as error:
+            ex.failed(error)
+            raise
+        except asyncio.CancelledError:
+            ex.client_gone()
+            raise
+        finally:
+            self._pipeline.in_flight -= 1
+            self._pipeline.emit(ex)
+
+    async def _form(self, ex: Exchange, grant: auth.Grant | None) -> None:
+        """A multipart form: find its model, replace its name, choose a target."""
+        call = ex.call
+        boundary = boundary_of(call.head.headers.get(b"content-type", b""))
+        if boundary is None:
+            raise InvalidRequest("a multipart/form-data body is expected here", param="content-type")
+        finder = ModelFinder(boundary)
+        while True:
+            piece = await call.read()
+            if not piece or finder.feed(piece):
+                break
+            if len(finder.data) > self._max_prefix_bytes:
+                raise BodyTooLarge(
+                    f"no `model` field in the first {self._max_prefix_bytes} bytes of the form",
+                    hint="put the `model` field in front of the file",
+                    param="model",
+                )
+        found = finder.found
+        if found is None:
+            raise InvalidRequest("the form has no `model` field", param="model")
+        if grant is not None:
+            auth.authorise(grant, ex.api.scope, found.value, call.head.peer, ex.started_at)
+        match = self._pipeline.routes.find(found.value)
+        if match is None:
+            raise ModelNotFound(f"no route serves the model `{found.value[:200]}`", param="model")
+        ex.route, asked = match
+        ex.model = ex.route.name
+        tried: list[Target] = []
+        while True:
+            target = ex.route.choose(tried=tried, now=time.monotonic(), roll=self._pipeline.roll())
+            if target is None:
+                raise UpstreamError(f"no target of `{ex.model}` can take a `{ex.api.name}` request")
+            tried.append(target)
+            upstream = target.api
+            assert isinstance(upstream, Upstream)
+            if ex.api.name in upstream.native:
+                break
+        name = (target.model or asked).encode()
+        first = bytes(finder.data[: found.start]) + name + bytes(finder.data[found.end :])
+        length = _length(call)
+        if length is not None:
+            length += len(name) - (found.end - found.start)
+        await self._relay(ex, upstream, target, _Body(call, first, length))
+
+    async def _relay(self, ex: Exchange, upstream: Upstream, target: Target | None, body: _Body) -> None:
+        timing = Timing(time.monotonic())
+        ex.sent = timing.started
+        failure: Failure | None = None
+        conn: Connection | None = None
+        clean = False
+        if target is not None:
+            target.load_state.in_flight += 1
+        try:
+            conn = await connection(self._client, upstream, timing, ex.deadline)
+            await self._exchange(ex, upstream, conn, timing, body)
+            clean = True
+        except UpstreamError as error:
+            failure = failure_of(error)
+            if time.monotonic() >= ex.deadline:
+                raise DeadlineExceeded from error
+            raise
+        finally:
+            if conn is not None:
+                if clean:
+                    conn.release()
+                else:
+                    conn.abort()
+            if target is not None:
+                target.load_state.in_flight -= 1
+                if failure is not None:
+                    target.breaker.fail(failure, time.monotonic())
+            ex.bytes_in = body.sent_bytes
+            ex.attempts.append(
+                Attempt(
+                    target=target.name if target is not None else upstream.name,
+                    started_s=timing.started - ex.started,
+                    connect_s=timing.connect_s,
+                    headers_s=timing.headers - ex.started if timing.headers else None,
+                    ended_s=time.monotonic() - ex.started,
+                    status=ex.status if timing.headers else None,
+                    failure=failure,
+                )
+            )
+
+    async def _exchange(
+        self, ex: Exchange, upstream: Upstream, conn: Connection, timing: Timing, body: _Body
+    ) -> None:
+        call = ex.call
+        incoming = call.head
+        extra = forwarded(ex)
+        for name in (b"content-type", b"accept", b"range", b"idempotency-key"):
+            value = incoming.headers.get(name)
+            if value is not None:
+                extra += b"%b: %b\r\n" % (name, value)
+        if incoming.method == "POST":
+            framing = b"content-length: %d\r\n" % body.length if body.length is not None else None
+            extra += framing or b"transfer-encoding: chunked\r\n"
+        path = incoming.path.removeprefix("/v1") + (f"?{incoming.query}" if incoming.query else "")
+        conn.deadline = ex.deadline
+        has_body = incoming.method == "POST" and body.length != 0
+        conn.send(upstream.head(incoming.method, path, extra), complete=not has_body)
+        if has_body:
+            await body.send(conn)
+        head = await conn.head()
+        timing.headers = ex.headers_at = time.monotonic()
+        ex.status = head.status
+        length = head.headers.get(b"content-length")
+        call.start(head.status, answer_headers(ex, head), int(length) if length is not None else None)
+        try:
+            while True:
+                conn.deadline = min(time.monotonic() + _READ_S, ex.deadline)
+                piece = await conn.read()
+                if not piece:
+                    break
+                call.write(piece)
+                await call.drain()
+        except UpstreamCut:
+            call.abort()
+            raise
+        call.end()
+
+    def _provider(self, ex: Exchange, name: str) -> Upstream:
+        """The provider that files, batches and stored responses go to."""
+        wanted = ex.call.head.headers.get(b"x-fairlead-provider", b"").decode("latin-1")
+        for upstream in self._upstreams:
+            if name in upstream.native and (not wanted or upstream.name == wanted):
+                return upstream
+        if wanted:
+            raise NotFound(
+                f"no provider `{wanted[:100]}` offers `{name}`", hint="see `providers` in the configuration"
+            )
+        raise NotFound(f"no configured provider offers `{name}`")
+
+
+def _entry(path: str) -> _Prefix | None:
+    for entry in _TABLE:
+        if path == entry.path or (entry.below and path.startswith(entry.path.rstrip("/") + "/")):
+            return entry
+    return None
+
+
+def _length(call: Call) -> int | None:
+    value = call.head.headers.get(b"content-length")
+    if value is not None:
+        return int(value)
+    return 0 if b"transfer-encoding" not in call.head.headers else None

@@ -1,0 +1,153 @@
+"""The path of a request, top to bottom. The only module that knows the order.
+
+`handle` runs the line and emits exactly one record in every case: answered,
+refused, failed, or with the client gone (the server cancels the coroutine,
+and `finally` runs). What goes wrong is raised as a `FairleadError`; only
+`gateway.routes` turns it into the client's words.
+
+It suspends only to wait for the upstream or the client: authentication and
+routing read what is in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fairlead import config as cfg
+from fairlead.errors import FairleadError, ModelNotFound, Overloaded
+from fairlead.gateway import auth
+from fairlead.gateway.dispatch import Dispatch
+from fairlead.gateway.exchange import Exchange
+from fairlead.gateway.headers import client_patience_s, forwarded, stream_headers
+from fairlead.gateway.prepare import Asked, require_model
+from fairlead.gateway.relay import relay
+from fairlead.gateway.router import RouteTable
+from fairlead.net.server import Head
+from fairlead.providers.dialect import ClientDialect
+from fairlead.providers.rewrite import read_head
+from fairlead.telemetry.recorder import Recorder
+from fairlead.types import Outcome
+
+
+class Pipeline:
+    """One configuration's path. A reload builds a new one; requests under way keep theirs."""
+
+    def __init__(
+        self,
+        *,
+        config: cfg.Config,
+        routes: RouteTable,
+        dispatch: Dispatch,
+        keys: Callable[[], auth.KeySnapshot],
+        recorder: Recorder,
+        roll: Callable[[], float],
+        now: Callable[[], float],
+        openai: ClientDialect,
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            config: the whole configuration.
+            routes: models and their targets.
+            dispatch: asks targets until one answers.
+            keys: gives the current snapshot of API keys.
+            recorder: takes the record of each request.
+            roll: a random number in [0, 1) at each call.
+            now: Unix seconds.
+            openai: the dialect of errors where an API has no other.
+        """
+        self.config = config
+        self.routes = routes
+        self.dispatch = dispatch
+        self.roll = roll
+        self.now = now
+        self.openai = openai
+        self.in_flight = 0
+        self._auth_required = config.auth.required
+        self._keys = keys
+        self._recorder = recorder
+
+    async def handle(self, ex: Exchange) -> None:
+        """Answer one request.
+
+        Raises:
+            FairleadError: it could not be answered; when `ex.call.started` is true the client
+                has the beginning of an answer and must be told in-band.
+            asyncio.CancelledError: the client has left.
+        """
+        self.in_flight += 1
+        try:
+            grant = self.authenticate(ex)
+            asked = self.route(ex, grant)
+            reply = await self.dispatch.answer(ex, asked)
+            await relay(ex, asked, reply, self.dispatch)
+            ex.outcome = Outcome.OK
+        except FairleadError as error:
+            ex.failed(error)
+            raise
+        except asyncio.CancelledError:
+            ex.client_gone()
+            raise
+        finally:
+            self.in_flight -= 1
+            self._recorder.emit(ex.record())
+
+    def authenticate(self, ex: Exchange) -> auth.Grant | None:
+        """Who asks. None when keys are not required.
+
+        Raises:
+            Overloaded: the ledger is behind; nothing is served unrecorded.
+            Unauthenticated: no valid key.
+        """
+        if self._recorder.behind:
+            raise Overloaded("the request ledger is behind", retry_after_s=2.0)
+        if not self._auth_required:
+            return None
+        grant = self._keys().authenticate(ex.call.head.headers, ex.started_at)
+        ex.key_id = grant.caller.key_id
+        ex.tenant = grant.caller.tenant
+        return grant
+
+    def check_key(self, head: Head) -> auth.Grant | None:
+        """The key of a request that is no exchange (yet); None when keys are not required.
+
+        Raises:
+            Unauthenticated: no valid key.
+        """
+        return self._keys().authenticate(head.headers, self.now()) if self._auth_required else None
+
+    def emit(self, ex: Exchange) -> None:
+        """Record an exchange that another path than `handle` has carried out."""
+        self._recorder.emit(ex.record())
+
+    def route(self, ex: Exchange, grant: auth.Grant | None) -> Asked:
+        """What is asked for, may this key have it, and which route serves it.
+
+        Raises:
+            InvalidRequest: the body is not a request.
+            Forbidden: outside the key's scope.
+            ModelNotFound: no route.
+        """
+        head = read_head(ex.body)
+        model = require_model(head)
+        if grant is not None:
+            auth.authorise(grant, ex.api.scope, model, ex.call.head.peer, ex.started_at)
+        found = self.routes.find(model)
+        if found is None:
+            raise ModelNotFound(
+                f"no route serves the model `{model[:200]}`",
+                hint="`GET /v1/models` lists what there is",
+                param="model",
+            )
+        ex.route, upstream_model = found
+        ex.model = ex.route.name
+        ex.stream = head.stream is True
+        self.dispatch.budget.earn()
+        headers = ex.call.head.headers
+        ex.deadline = ex.started + client_patience_s(headers, ex.route.config.timeouts.total_s)
+        if ex.stream:
+            server = self.config.server
+            beat = ex.api.dialect.heartbeat()
+            ex.call.keepalive(server.commit_s, server.heartbeat_s, 200, stream_headers(ex), beat)
+        return Asked(ex, head, upstream_model, forwarded(ex))

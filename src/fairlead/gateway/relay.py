@@ -1,0 +1,131 @@
+"""Passes a committed answer on to the client, and closes its attempt whatever happens.
+
+After the first byte there is no silent switch: a stream that ends early
+raises, and the client is told in-band. Where the configuration allows it
+(`continue_cut_streams`) and the text can be continued, another attempt goes
+on from what was sent.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from fairlead.errors import UpstreamCut, UpstreamError
+from fairlead.gateway.attempt import AttemptFailed, Reply, failure_of
+from fairlead.gateway.dispatch import Dispatch, timeouts_of
+from fairlead.gateway.exchange import Exchange
+from fairlead.gateway.headers import answer_headers, stream_headers
+from fairlead.gateway.prepare import Asked
+from fairlead.gateway.router import Route
+from fairlead.gateway.stream import TranslatedReader
+from fairlead.providers.estimate import estimate_from_body
+from fairlead.types import Failure, Usage
+
+
+async def relay(ex: Exchange, asked: Asked, reply: Reply, dispatch: Dispatch) -> None:
+    """Relay `reply` to its end.
+
+    Raises:
+        UpstreamCut: the stream ended early and was not continued.
+        asyncio.CancelledError: the client has left.
+    """
+    route = ex.route
+    assert route is not None
+    ex.adopt(reply.target, reply.timing, reply.ignored)
+    failure: Failure | None = None
+    done = False
+    try:
+        if reply.reader is None:
+            ex.status = 200
+            ex.call.reply(200, answer_headers(ex, reply.head), reply.body)
+        else:
+            failure = await _stream(ex, route, reply)
+        done = True
+    finally:
+        _account(ex, reply)
+        dispatch.close(ex, route, reply, failure=failure, abandoned=not done, usage=ex.usage)
+    if failure is not None:
+        again = await _continued(ex, asked, route, reply, failure, dispatch)
+        await relay(ex, asked, again, dispatch)
+
+
+async def _stream(ex: Exchange, route: Route, reply: Reply) -> Failure | None:
+    """Relay a stream to its end. Return what ended it early, if anything did."""
+    call = ex.call
+    conn = reply.conn
+    reader = reply.reader
+    assert reader is not None
+    glimpse = reply.glimpse
+    call.quiet()
+    if not call.started:
+        call.start(200, stream_headers(ex, reply.head if not reader.media else None))
+    ex.status = 200
+    if reply.body:
+        call.write(reply.body)
+    if glimpse.chunks and not ex.chunks:
+        ex.tokens_arrived(glimpse.chunks, reply.timing.first_token)
+    feed = reader.feed
+    stall_s = timeouts_of(route, reply.target).stall_s
+    now = reply.timing.first_token
+    while not glimpse.ended:
+        conn.deadline = min(now + stall_s, ex.deadline)
+        try:
+            data = await conn.read()
+        except UpstreamError as error:
+            return failure_of(error)
+        now = time.monotonic()
+        seen = glimpse.chunks
+        out = feed(data) if data else reader.finish()
+        if out:
+            call.write(out)
+        if glimpse.chunks != seen:
+            ex.tokens_arrived(glimpse.chunks - seen, now)
+        if glimpse.failure is not None:
+            return glimpse.failure
+        if not data:
+            break
+        await call.drain()
+    call.end()
+    if not conn.finished:
+        # The last chunk's frame may come in a packet of its own; a second is plenty.
+        conn.deadline = now + 1.0
+        try:
+            while await conn.read():
+                pass
+        except UpstreamError:
+            pass  # the answer was complete; only the connection is lost
+    return None
+
+
+async def _continued(
+    ex: Exchange, asked: Asked, route: Route, reply: Reply, failure: Failure, dispatch: Dispatch
+) -> Reply:
+    """Another attempt that goes on where the stream was cut. Raises UpstreamCut when there is none."""
+    reader = reply.reader
+    text = reader.text() if reader is not None else None
+    now = time.monotonic()
+    target = dispatch.continuation(ex, route, failure, now) if text else None
+    if target is None or text is None or not isinstance(reader, TranslatedReader):
+        raise UpstreamCut(f"the upstream's answer ended early: {failure.message}")
+    try:
+        prepared = asked.continuing(target, text, time.time())
+        assert isinstance(prepared.reader, TranslatedReader)
+        reader.continue_with(prepared.reader)
+        prepared = msgspec.structs.replace(prepared, reader=reader)
+        return await dispatch.send(ex, prepared, route, target)
+    except AttemptFailed as failed:
+        message = f"the upstream's answer ended early and could not be continued: {failed.failure.message}"
+        raise UpstreamCut(message) from failed
+
+
+def _account(ex: Exchange, reply: Reply) -> None:
+    """What the upstream did for this request, whether or not the client has it all."""
+    glimpse = reply.glimpse
+    ex.finish_reason = glimpse.finish_reason
+    if glimpse.usage is not None:
+        ex.usage = glimpse.usage
+    elif ex.chunks:
+        ex.usage_estimated = True
+        ex.usage = Usage(input_tokens=estimate_from_body(ex.body), output_tokens=ex.chunks)

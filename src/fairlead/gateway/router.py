@@ -1,0 +1,202 @@
+"""Which target is asked next, decided without I/O.
+
+A `Route` is one model name with its targets; a `RouteTable` finds the route
+of an asked name: exact names first, then the wildcard with the longest fixed
+part. `choose` picks among targets that admit a request now: the lowest
+priority tier first, and within it by the route's strategy:
+
+* `least-loaded`: two candidates drawn by weight, the less loaded one wins
+  (power of two choices, Mitzenmacher 2001), load being requests in flight
+  times the moving average of latency, over the weight;
+* `weighted`: one draw by weight;
+* `prefix-affinity`: rendezvous hashing of the prompt's beginning (Thaler and
+  Ravishankar 1998), so that replicas find the prefix in their KV cache, unless
+  that replica is much busier than the least busy one.
+
+Randomness comes in as `roll`; time as `now`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Container, Iterable, Sequence
+
+from fairlead import config as cfg
+from fairlead.gateway.health import Breaker
+
+_EWMA_WEIGHT = 0.2
+_AFFINITY_SLACK = 1.25
+"""A replica with more than this times the mean load (plus one) loses its affinity (bounded loads)."""
+AFFINITY_BYTES = 1024
+"""How much of a prompt's beginning decides affinity."""
+
+
+class Load:
+    """What a target has to do now. One per target and process, on purpose."""
+
+    __slots__ = ("in_flight", "latency_s")
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.latency_s = 0.0
+        """Moving average of the time to the first token (or whole answer)."""
+
+    def observe(self, latency_s: float) -> None:
+        """An answer began after `latency_s`."""
+        previous = self.latency_s
+        self.latency_s = previous + _EWMA_WEIGHT * (latency_s - previous) if previous else latency_s
+
+
+def target_name(config: cfg.Target) -> str:
+    """`provider/model`, with `*` where the asked model's name is used."""
+    return f"{config.provider}/{config.model or '*'}"
+
+
+class Target:
+    """One place that can answer, with what routing knows of it."""
+
+    __slots__ = ("api", "breaker", "config", "load_state", "model", "name", "provider", "salt")
+
+    def __init__(self, config: cfg.Target, breaker: Breaker, load: Load, api: object = None) -> None:
+        self.config = config
+        self.provider = config.provider
+        self.model = config.model
+        self.name = target_name(config)
+        self.breaker = breaker
+        self.load_state = load
+        self.api = api
+        """How it is asked: a `gateway.upstream.Upstream`."""
+        self.salt = self.name.encode()
+
+    def admits(self, now: float) -> bool:
+        """May a request be sent now: healthy or due for a trial, not paused, below its concurrency."""
+        config = self.config
+        limit = config.max_concurrency
+        return (
+            config.weight > 0
+            and self.breaker.admits(now)
+            and (limit is None or self.load_state.in_flight < limit)
+        )
+
+    def load(self) -> float:
+        """Expected work in front of a new request, per unit of weight."""
+        state = self.load_state
+        return (state.in_flight + 1) * (state.latency_s or 0.001) / self.config.weight
+
+
+class Route:
+    """One model name and where it is served."""
+
+    __slots__ = ("_alone", "config", "name", "targets")
+
+    def __init__(self, name: str, config: cfg.Model, targets: Sequence[Target]) -> None:
+        self.name = name
+        self.config = config
+        self.targets = tuple(targets)
+        self._alone = self.targets[0] if len(self.targets) == 1 else None
+
+    def choose(
+        self, *, tried: Container[Target], now: float, roll: float, prefix: bytes = b""
+    ) -> Target | None:
+        """The target to ask next, or None when no untried one admits a request now."""
+        alone = self._alone
+        if alone is not None:
+            return alone if alone not in tried and alone.admits(now) else None
+        best: list[Target] = []
+        tier = -1
+        for target in self.targets:
+            if target in tried or not target.admits(now):
+                continue
+            priority = target.config.priority
+            if not best or priority < tier:
+                best = [target]
+                tier = priority
+            elif priority == tier:
+                best.append(target)
+        if not best:
+            return None
+        if len(best) == 1:
+            return best[0]
+        # A target due for its trial is asked now and then, not preferred: its latency is unknown.
+        strategy = self.config.strategy
+        if strategy == "prefix-affinity" and prefix:
+            return _by_affinity(best, prefix)
+        if strategy == "weighted":
+            return _draw(best, roll)
+        first = _draw(best, roll)
+        # The second draw reuses the roll's low digits; both are uniform enough for balancing.
+        rest = [target for target in best if target is not first]
+        second = _draw(rest, (roll * 7919.0) % 1.0)
+        return first if first.load() <= second.load() else second
+
+    def wait_s(self, now: float) -> float | None:
+        """Seconds until some target might admit a request; None when only concurrency is short."""
+        waits = [target.breaker.wait_s(now) for target in self.targets if target.config.weight > 0]
+        return min(waits) if waits else None
+
+
+def _draw(targets: Sequence[Target], roll: float) -> Target:
+    if len(targets) == 1:
+        return targets[0]
+    total = 0.0
+    for target in targets:
+        total += target.config.weight
+    point = roll * total
+    for target in targets:
+        point -= target.config.weight
+        if point < 0:
+            return target
+    return targets[-1]
+
+
+def _by_affinity(targets: Sequence[Target], prefix: bytes) -> Target:
+    key = hashlib.blake2b(prefix[:AFFINITY_BYTES], digest_size=8).digest()
+    ranked = sorted(
+        targets, key=lambda target: hashlib.blake2b(key + target.salt, digest_size=8).digest(), reverse=True
+    )
+    bound = _AFFINITY_SLACK * (sum(target.load_state.in_flight for target in targets) / len(targets)) + 1
+    for target in ranked:
+        if target.load_state.in_flight <= bound:
+            return target
+    return min(targets, key=Target.load)
+
+
+class RouteTable:
+    """Routes by model name."""
+
+    __slots__ = ("_exact", "_wild", "routes")
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        self._exact = {route.name: route for route in self.routes if "*" not in route.name}
+        wild = []
+        for route in self.routes:
+            if "*" in route.name:
+                head, _, tail = route.name.partition("*")
+                wild.append((head, tail, route))
+        # The longest fixed part is the most specific wildcard.
+        self._wild = sorted(wild, key=lambda entry: len(entry[0]) + len(entry[1]), reverse=True)
+
+    def find(self, model: str) -> tuple[Route, str] | None:
+        """The route of `model` and the name its targets are asked for when they name none.
+
+        For an exact route that is the model itself; for a wildcard it is the part that
+        `*` matched when the pattern is a provider prefix (`openai/*`), else the whole name.
+        """
+        route = self._exact.get(model)
+        if route is not None:
+            return route, model
+        for head, tail, candidate in self._wild:
+            if (
+                len(model) > len(head) + len(tail)
+                and model.startswith(head)
+                and (not tail or model.endswith(tail))
+            ):
+                if head.endswith("/"):
+                    return candidate, model[len(head) : len(model) - len(tail) if tail else None]
+                return candidate, model
+        return None
+
+    def names(self) -> list[str]:
+        """Names that clients may ask for, wildcards left out."""
+        return list(self._exact)
