@@ -45,7 +45,7 @@ from fairlead.gateway.waiting import WaitingRoom
 from fairlead.net import server_tls
 from fairlead.net.client import Client
 from fairlead.net.proxy import proxy_for
-from fairlead.net.server import Server
+from fairlead.net.server import Call, Server
 from fairlead.providers.openai_chat import OpenAIChatClient
 from fairlead.simulate.server import RunningEngine, friendly_config, start_engine
 from fairlead.storage.connect import open_database
@@ -117,7 +117,7 @@ class Gateway:
             OSError: the address is taken.
         """
         config = self._config
-        self.database: Database = await open_database(str(self._state_dir))
+        self.database: Database = await open_database(str(self._state_dir), durable=True)
         self.keys = KeyWatch(self.database)
         await self.keys.start()
         self.client = Client()
@@ -261,7 +261,12 @@ class Gateway:
             return media.encode(), body
 
         admin = Admin(self._facts())
-        return Side(admin=admin.handle, metrics=metrics, ready=self._ready, page=web.page)
+
+        async def control(call: Call) -> None:
+            # Off the hot path, and in a task, so that anything asyncio offers may be used there.
+            await asyncio.get_running_loop().create_task(admin.handle(call))
+
+        return Side(admin=control, metrics=metrics, ready=self._ready, page=web.page)
 
     def _facts(self) -> Facts:
         return Facts(

@@ -318,11 +318,11 @@ class FakeTransport(asyncio.Transport):
     """Records what a protocol does to its transport. The test plays the network.
 
     As with a real one, closing does not call `connection_lost` at once: the
-    test does, by `lose`.
+    test does, by `lose`. `sock` is what `get_extra_info("socket")` returns.
     """
 
-    def __init__(self, protocol: asyncio.Protocol) -> None:
-        super().__init__()
+    def __init__(self, protocol: asyncio.Protocol, sock: socket.socket | None = None) -> None:
+        super().__init__({"socket": sock})
         self.written: list[bytes] = []
         """One element for each `write`."""
         self.aborted = False

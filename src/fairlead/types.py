@@ -21,7 +21,7 @@ ITL_BOUNDS_S: Final = (
 """Upper bounds of the inter-token gap histogram; one more bucket holds the rest."""
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """Tokens of one call, with one meaning for every provider.
 
     `input_tokens` includes the cached ones and those written to a cache;
@@ -63,7 +63,7 @@ class FailureKind(enum.StrEnum):
     UNSUPPORTED = "unsupported"  # this dialect cannot carry the request
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
+class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One failed attempt, as the upstream or the transport reported it."""
 
     kind: FailureKind
@@ -76,7 +76,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: float | None = None
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One call to one target on behalf of a request. Offsets count from the request's start."""
 
     target: str
@@ -103,7 +103,7 @@ class Outcome(enum.StrEnum):
     CLIENT_GONE = "client_gone"
 
 
-class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """Everything the platform knows of one request; emitted once, in every case."""
 
     id: str

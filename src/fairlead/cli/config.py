@@ -97,7 +97,7 @@ def _load(args: argparse.Namespace) -> _Loaded:
     """The configuration that a command is about; a detected one is always valid."""
     if args.file == _STDIN:
         return _checked(sys.stdin.read(), "<stdin>")
-    path = settings.find(argparse.Namespace(config=args.file))
+    path = Path(args.file) if args.file else settings.find(args)
     if path is None:
         return _Loaded(source="detected", config=settings.detected(os.environ), problems=[])
     return _checked(files.read_config(path), str(path))

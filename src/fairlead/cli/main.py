@@ -26,7 +26,7 @@ GROUPS: Final = {
     "serve": ("fairlead.cli.serve", "run the gateway"),
     "demo": ("fairlead.cli.demo", "run the gateway on simulated engines, with traffic and faults"),
     "config": ("fairlead.cli.config", "check, show and import the configuration"),
-    "keys": ("fairlead.cli.keys", "create, list, rotate and revoke API keys"),
+    "keys": ("fairlead.cli.keys", "make, list, revoke and rotate API keys"),
     "usage": ("fairlead.cli.usage", "show tokens and requests by model, key and day"),
     "requests": ("fairlead.cli.requests", "show recent requests and how they went"),
     "targets": ("fairlead.cli.targets", "show the targets of a running gateway and their breakers"),
@@ -80,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     try:
         status = _run([word for word in words if word != "--debug"])
+        # Here, so that a reader who has left is noticed while it can be handled.
         sys.stdout.flush()
     except FairleadError as error:
         return _report(error, debug=debug)
@@ -89,9 +90,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What is still buffered has no reader; without this the interpreter complains at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
-    except SystemExit as leave:
-        # argparse leaves this way after `--help` and `--version`.
-        return leave.code if isinstance(leave.code, int) else 0
     except Exception as error:  # one of the three boundaries that catch everything
         return _report_bug(error, debug=debug)
     return status
@@ -103,11 +101,15 @@ def _run(words: list[str]) -> int:
     if not words:
         parser.print_help()
         return 0
-    args = parser.parse_args(words)
-    run: Callable[[argparse.Namespace], int] | None = getattr(args, "run", None)
-    if run is None:
-        # A group was named without a command: its help is what was meant.
-        parser.parse_args([*words, "--help"])
+    try:
+        args = parser.parse_args(words)
+        run: Callable[[argparse.Namespace], int] | None = getattr(args, "run", None)
+        if run is None:
+            # A group was named without a command: its help is what was meant.
+            args = parser.parse_args([*words, "--help"])
+    except SystemExit as leave:
+        # argparse leaves this way after `--help` and `--version`.
+        return leave.code if isinstance(leave.code, int) else 0
     assert run is not None
     return run(args)
 

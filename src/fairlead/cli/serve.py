@@ -14,18 +14,16 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
-from collections.abc import Coroutine, Sequence
-from pathlib import Path
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import msgspec
 
-from fairlead import __version__
 from fairlead import config as cfg
-from fairlead.cli.settings import add_config_options, find, load, state_dir
+from fairlead.cli.banner import banner
+from fairlead.cli.settings import add_config_options, load, state_dir
 from fairlead.errors import FairleadError, StorageError, UsageError
 
 _log: Final = logging.getLogger(__name__)
@@ -149,76 +147,3 @@ async def _reload(gateway: Any, args: argparse.Namespace) -> None:
     _log.info("the configuration was reloaded")
     if restart:
         _log.warning("changes that need a restart: %s", ", ".join(restart))
-
-
-def banner(config: cfg.Config, port: int, secret: str | None) -> str:
-    """What a person sees first: where it is, what it serves, a key, and a line that works."""
-    scheme = "https" if config.server.tls is not None else "http"
-    host = config.server.host
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - shown, not bound
-    base = f"{scheme}://{shown}:{port}"
-    names = [name for name in config.models if "*" not in name]
-    patterns = [name for name in config.models if "*" in name]
-    example = next(iter(names), "MODEL")
-    key = secret or "$FAIRLEAD_API_KEY"
-    lines = [
-        f"Fairlead {__version__} serves {base}/v1",
-        f"  models     {_shortened([*names, *patterns])}",
-    ]
-    if secret is not None:
-        lines.append(f"  API key    {secret}   (shown this once; `fairlead keys create` makes more)")
-    elif config.auth.required:
-        lines.append("  API key    one of yours; `fairlead keys create --name NAME` makes another")
-    lines += [
-        f"  dashboard  {base}/",
-        "  try it     "
-        f"curl {base}/v1/chat/completions -H 'authorization: Bearer {key}' "
-        "-H 'content-type: application/json' "
-        f"""-d '{{"model":"{example}","messages":[{{"role":"user","content":"Hello"}}]}}'""",
-    ]
-    if secret is None:
-        # Shells expand variables in double quotes only.
-        lines[-1] = lines[-1].replace(f"'authorization: Bearer {key}'", f'"authorization: Bearer {key}"')
-    return "\n".join(lines)
-
-
-def _shortened(names: Sequence[str], limit: int = 8) -> str:
-    more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
-
-
-def worker_command(
-    args: argparse.Namespace, worker: str, ready_fd: int, parent_fd: int, port: int
-) -> list[str]:
-    """The command line of one worker process."""
-    command = [sys.executable, "-m", "fairlead", "serve", "--worker", worker, "--workers", "1"]
-    command += ["--ready-fd", str(ready_fd), "--parent-fd", str(parent_fd), "--port", str(port)]
-    path = find(args)
-    if path is not None:
-        command += ["--config", str(Path(path).absolute())]
-    for option in ("state", "host"):
-        value = getattr(args, option)
-        if value is not None:
-            command += [f"--{option}", value]
-    return command
-
-
-def reserve_port(server: cfg.Server) -> tuple[socket.socket, int]:
-    """Hold the port for the workers: bound with SO_REUSEPORT, never listening.
-
-    Raises:
-        StorageError: the address cannot be bound.
-    """
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        sock.bind((server.host, server.port))
-    except OSError as error:
-        sock.close()
-        raise StorageError(
-            f"cannot listen on {server.host}:{server.port}: {error.strerror}",
-            hint="choose another with --port, or stop what uses it",
-        ) from error
-    return sock, sock.getsockname()[1]

@@ -42,7 +42,7 @@ def find(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> P
     for named, by in ((getattr(args, "config", None), "--config"), (environ.get(VARIABLE), VARIABLE)):
         if named:
             path = Path(named).expanduser()
-            if not path.is_file():
+            if not path.exists():
                 raise ConfigError(f"no configuration file `{named}`", hint=f"it was named by {by}")
             return path
     path = Path(FILE_NAME)

@@ -50,6 +50,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     engine.add_argument(
         "--fault", action="append", metavar="FAULT", help="fault in force from the start; may be repeated"
     )
+    # Inherited from a parent whose end must be ours; nothing is read from it.
+    engine.add_argument("--parent-fd", type=int, help=argparse.SUPPRESS)
     _add_timing(engine)
 
 
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     config = config_from(args, os.environ)
     import uvloop  # here: other commands of this module's group need not load it
 
-    uvloop.run(_serve(config, args.host, args.port, args.control_port))
+    uvloop.run(_serve(config, args))
     return 0
 
 
@@ -134,13 +136,16 @@ def _fault(text: str) -> Fault:
         raise UsageError(error.message, hint="docs/simulate.md lists the faults") from error
 
 
-async def _serve(config: EngineConfig, host: str, port: int, control_port: int | None) -> None:
+async def _serve(config: EngineConfig, args: argparse.Namespace) -> None:
+    host, port = args.host, args.port
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told.set)
+    if args.parent_fd is not None:
+        loop.add_reader(args.parent_fd, told.set)
     try:
-        engine = await start_engine(config, host, port, control_port=control_port)
+        engine = await start_engine(config, host, port, control_port=args.control_port)
     except OSError as error:
         raise FairleadError(
             f"cannot listen on {host}:{port}: {error.strerror or error}", hint="--port 0 takes any free port"

@@ -8,12 +8,16 @@ import logging
 import os
 import secrets
 import signal
+import socket
+import sys
 import time
 from pathlib import Path
 from typing import Final
 
 from fairlead import config as cfg
-from fairlead.cli.serve import banner, reserve_port, worker_command
+from fairlead.cli.banner import banner
+from fairlead.cli.settings import find
+from fairlead.errors import StorageError
 from fairlead.gateway.db import ensure_first_key
 from fairlead.storage.connect import open_database
 
@@ -117,3 +121,40 @@ class _Supervisor:
         for process in self._alive.values():
             if process.returncode is None:
                 process.send_signal(number)
+
+
+def worker_command(
+    args: argparse.Namespace, worker: str, ready_fd: int, parent_fd: int, port: int
+) -> list[str]:
+    """The command line of one worker process."""
+    command = [sys.executable, "-m", "fairlead", "serve", "--worker", worker, "--workers", "1"]
+    command += ["--ready-fd", str(ready_fd), "--parent-fd", str(parent_fd), "--port", str(port)]
+    path = find(args)
+    if path is not None:
+        command += ["--config", str(Path(path).absolute())]
+    for option in ("state", "host"):
+        value = getattr(args, option)
+        if value is not None:
+            command += [f"--{option}", value]
+    return command
+
+
+def reserve_port(server: cfg.Server) -> tuple[socket.socket, int]:
+    """Hold the port for the workers: bound with SO_REUSEPORT, never listening.
+
+    Raises:
+        StorageError: the address cannot be bound.
+    """
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind((server.host, server.port))
+    except OSError as error:
+        sock.close()
+        raise StorageError(
+            f"cannot listen on {server.host}:{server.port}: {error.strerror}",
+            hint="choose another with --port, or stop what uses it",
+        ) from error
+    return sock, sock.getsockname()[1]

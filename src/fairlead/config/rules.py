@@ -46,9 +46,7 @@ _OWN_HEADERS: Final = frozenset(
         "expect",
     }
 )
-_SECRET_HEADERS: Final = frozenset(
-    {"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"}
-)
+_SECRET_HEADER: Final = re.compile(r"(^|[-_])(api-?key|key|token|secret|password|authorization|cookie)\Z")
 _NEEDS_URL: Final = {
     "openai-compatible": "for example `https://api.example.com/v1`",
     "azure": "for example `https://NAME.openai.azure.com`",
@@ -193,7 +191,7 @@ def _headers(provider: Provider, path: Path) -> Iterator[Fault]:
             yield Fault(where, "this header is given twice, in different letter case")
         elif isinstance(value, Secret):
             pass
-        elif lower in _SECRET_HEADERS:
+        elif _SECRET_HEADER.search(lower):
             hint = "write `env:NAME` or `file:PATH`; the whole header value belongs in the variable or file"
             yield Fault(where, "a literal secret must not stand in the file", hint)
         elif not value.isprintable() or not value.isascii() or value != value.strip():

@@ -1,19 +1,19 @@
 """One call to one target: from the prepared request to its first committed bytes.
 
-`ask` returns a `Reply` once the upstream has shown that it answers: a whole
-body, or a stream that has delivered its first tokens. Before that everything
-that goes wrong is an `AttemptFailed` and costs the client nothing but time;
-after it the pipeline relays and a failure is told in-band.
+`ask` returns once the upstream has shown that it answers: a whole body, or a
+stream that has delivered its first tokens. Before that everything that goes
+wrong is an `AttemptFailed` and costs the client nothing but time; after it
+the relay passes bytes on and a failure is told in-band.
 
-The connection belongs to the Reply; whoever holds it releases or aborts it.
+An `UpstreamCall` holds all that one attempt knows. From `ask` on it owns a
+connection, which `gateway.dispatch` releases or aborts.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
-
-import msgspec
 
 from fairlead.errors import (
     BadUpstreamAnswer,
@@ -29,7 +29,6 @@ from fairlead.errors import (
 )
 from fairlead.gateway.router import Target
 from fairlead.gateway.stream import Reader
-from fairlead.gateway.timing import Timing
 from fairlead.gateway.upstream import Upstream
 from fairlead.net.client import Client, Connection, ResponseHead
 from fairlead.providers.dialect import Glimpse
@@ -37,6 +36,8 @@ from fairlead.types import Failure, FailureKind
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _MAX_ERROR_BYTES: Final = 256 * 1024
+
+Accept = Callable[[ResponseHead, bytes], tuple[bytes, Glimpse]]
 
 _KINDS: Final[dict[type[FairleadError], FailureKind]] = {
     UpstreamUnreachable: FailureKind.UNREACHABLE,
@@ -60,45 +61,58 @@ class AttemptFailed(Exception):
         self.body = body
 
 
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long one attempt may take, as absolute times and durations in seconds."""
+class UpstreamCall:
+    """One attempt: what is asked, how long it may take, what has come of it. Mutable.
 
-    headers: float
-    """Until the response headers; for a whole answer until all of it."""
-    first_token: float
-    deadline: float
-    commit_tokens: int
-    min_tokens_per_s: float
+    Times are `time.monotonic()`; 0.0 where nothing has happened yet.
+    """
 
+    __slots__ = (
+        "accept", "body", "commit_tokens", "conn", "connect_s", "deadline", "first_token", "first_token_by",
+        "glimpse", "head", "headers", "headers_by", "hedge", "ignored", "min_tokens_per_s", "native",
+        "reader", "request", "started", "target", "upstream",
+    )  # fmt: skip
 
-class Reply:
-    """A committed answer."""
-
-    __slots__ = ("body", "conn", "glimpse", "head", "hedge", "ignored", "reader", "target", "timing")
-
-    target: Target
-    """Who answered; set by `gateway.dispatch`."""
+    conn: Connection
+    head: ResponseHead
+    glimpse: Glimpse
 
     def __init__(
         self,
-        conn: Connection,
-        head: ResponseHead,
-        timing: Timing,
-        *,
-        body: bytes,
+        target: Target,
+        upstream: Upstream,
+        request: bytes,
         reader: Reader | None,
-        glimpse: Glimpse,
+        accept: Accept,
+        *,
+        native: bool,
+        ignored: tuple[str, ...] = (),
     ) -> None:
-        self.conn = conn
-        self.head = head
-        self.timing = timing
-        self.body = body
-        """The whole body (upstream's bytes), or what a stream relays first."""
+        """Prepare an attempt.
+
+        Args:
+            target: who is asked.
+            upstream: how it is asked.
+            request: head and body.
+            reader: reads a stream; None when a whole answer is wanted.
+            accept: takes a whole answer: gives the client's bytes and its facts, or raises AttemptFailed.
+            native: asked in the client's own dialect, so the upstream's error bodies are the client's too.
+            ignored: advisory fields that this target has no place for.
+        """
+        self.target = target
+        self.upstream = upstream
+        self.request = request
         self.reader = reader
-        """None for a whole answer."""
-        self.glimpse = glimpse
+        self.accept = accept
+        self.native = native
+        self.ignored = ignored
         self.hedge = False
-        self.ignored: tuple[str, ...] = ()
+        self.body = b""
+        """The whole answer for the client, or what a stream relays first."""
+        self.started = self.connect_s = self.headers = self.first_token = 0.0
+        self.headers_by = self.first_token_by = self.deadline = 0.0
+        self.commit_tokens = 1
+        self.min_tokens_per_s = 0.0
 
 
 def failure_of(error: FairleadError) -> Failure:
@@ -107,67 +121,38 @@ def failure_of(error: FairleadError) -> Failure:
     return Failure(kind=kind, message=error.message, retry_after_s=error.retry_after_s)
 
 
-async def connection(client: Client, upstream: Upstream, timing: Timing, deadline: float) -> Connection:
-    """A connection to `upstream`: pooled when there is one, which suspends nothing.
-
-    Raises:
-        UpstreamUnreachable, UpstreamTlsFailed, UpstreamTimeout: it cannot be had.
-        Overloaded: this upstream has all the connections it may have.
-    """
-    conn = client.idle(upstream.origin)
-    if conn is not None:
-        return conn
-    before = time.monotonic()
-    conn = await client.connect(upstream.origin, deadline)
-    timing.connect_s = time.monotonic() - before
-    return conn
-
-
-async def ask(
-    client: Client,
-    upstream: Upstream,
-    request: bytes,
-    reader: Reader | None,
-    patience: Patience,
-    timing: Timing,
-) -> Reply:
-    """Send `request` and wait until its answer is committed.
-
-    Args:
-        client: where connections come from.
-        upstream: who is asked.
-        request: head and body.
-        reader: reads a stream; None when a whole answer is wanted.
-        patience: the time-outs.
-        timing: filled in as things happen, also when the attempt fails.
+async def ask(client: Client, call: UpstreamCall) -> None:
+    """Send the request and wait until its answer is committed.
 
     Raises:
         AttemptFailed: no answer worth committing to came.
     """
-    try:
-        conn = await connection(client, upstream, timing, patience.first_token)
-    except FairleadError as error:
-        raise AttemptFailed(failure_of(error)) from error
+    conn = client.idle(call.upstream.origin)
+    if conn is None:
+        conn = await _dialled(client, call)
     kept = False
     try:
-        conn.deadline = patience.headers
-        conn.send(request)
+        conn.deadline = call.headers_by
+        conn.send(call.request)
         head = await conn.head()
-        timing.headers = time.monotonic()
-        if head.status >= 300 or head.status < 200:
-            refusal = await _refused(conn, head, upstream)
+        call.headers = time.monotonic()
+        if not 200 <= head.status < 300:
+            body = await conn.read_all(_MAX_ERROR_BYTES)
             conn.release()
             kept = True
-            raise refusal
-        if reader is None:
+            raise AttemptFailed(call.upstream.dialect.failure(head.status, head.raw_headers, body), body)
+        call.conn = conn
+        call.head = head
+        if call.reader is None:
             body = await conn.read_all(MAX_ANSWER_BYTES)
-            timing.first_token = time.monotonic()
-            reply = Reply(conn, head, timing, body=body, reader=None, glimpse=Glimpse())
+            call.first_token = time.monotonic()
+            conn.release()
+            kept = True
+            call.body, call.glimpse = call.accept(head, body)
         else:
-            first = await _first_tokens(conn, head, upstream, reader, patience, timing)
-            reply = Reply(conn, head, timing, body=first, reader=reader, glimpse=reader.glimpse)
-        kept = True
-        return reply
+            call.glimpse = call.reader.glimpse
+            call.body = await _first_tokens(conn, head, call, call.reader)
+            kept = True
     except (UpstreamError, Overloaded) as error:
         raise AttemptFailed(failure_of(error)) from error
     finally:
@@ -176,45 +161,40 @@ async def ask(
             conn.abort()
 
 
-async def _refused(conn: Connection, head: ResponseHead, upstream: Upstream) -> AttemptFailed:
-    body = await conn.read_all(_MAX_ERROR_BYTES)
-    failure = upstream.dialect.failure(head.status, head.raw_headers, body)
-    return AttemptFailed(failure, body)
+async def _dialled(client: Client, call: UpstreamCall) -> Connection:
+    try:
+        conn = await client.connect(call.upstream.origin, call.first_token_by)
+    except FairleadError as error:
+        raise AttemptFailed(failure_of(error)) from error
+    call.connect_s = time.monotonic() - call.started
+    return conn
 
 
-async def _first_tokens(
-    conn: Connection,
-    head: ResponseHead,
-    upstream: Upstream,
-    reader: Reader,
-    patience: Patience,
-    timing: Timing,
-) -> bytes:
+async def _first_tokens(conn: Connection, head: ResponseHead, call: UpstreamCall, reader: Reader) -> bytes:
     """Hold back what arrives until it is enough to commit to."""
     content_type = head.headers.get(b"content-type", b"")
     if reader.media and not any(media in content_type for media in reader.media):
         body = await conn.read_all(MAX_ANSWER_BYTES)
-        failure = upstream.dialect.failure(head.status, head.raw_headers, body)
+        failure = call.upstream.dialect.failure(head.status, head.raw_headers, body)
         if failure.kind is FailureKind.SERVER_ERROR:
             message = f"a stream was asked for and `{content_type.decode('latin-1')[:80]}` came"
             failure = Failure(kind=FailureKind.BAD_ANSWER, message=message)
         raise AttemptFailed(failure)
     glimpse = reader.glimpse
-    conn.deadline = patience.first_token
+    conn.deadline = call.first_token_by
     held = b""
     while True:
         data = await conn.read()
-        if data:
-            held += reader.feed(data)
-        else:
-            held += reader.finish()
+        held += reader.feed(data) if data else reader.finish()
         if glimpse.failure is not None:
             raise AttemptFailed(glimpse.failure)
         chunks = glimpse.chunks
-        if chunks and not timing.first_token:
-            timing.first_token = time.monotonic()
-            if patience.min_tokens_per_s > 0 and patience.commit_tokens > 1:
-                due = timing.first_token + patience.commit_tokens / patience.min_tokens_per_s
-                conn.deadline = min(due, patience.deadline)
-        if chunks >= patience.commit_tokens or glimpse.finish_reason or not data:
+        if chunks and not call.first_token:
+            call.first_token = time.monotonic()
+            if call.min_tokens_per_s > 0 and call.commit_tokens > 1:
+                due = call.first_token + call.commit_tokens / call.min_tokens_per_s
+                conn.deadline = min(due, call.deadline)
+        if chunks >= call.commit_tokens or glimpse.finish_reason or not data:
+            if not call.first_token:
+                call.first_token = time.monotonic()
             return held

@@ -87,6 +87,11 @@ class Grant:
         """Whether the key is for this endpoint."""
         return endpoint in self._endpoints or (self._every_endpoint and endpoint != ADMIN)
 
+    @property
+    def covers_every_model(self) -> bool:
+        """Whether the key is for any model at all."""
+        return self._every_model
+
     def covers_model(self, model: str) -> bool:
         """Whether the key is for this model."""
         return self._every_model or model in self._models or any(_fits(p, model) for p in self._patterns)

@@ -12,12 +12,13 @@ row that cannot be understood is a revoked key.
 from __future__ import annotations
 
 import ipaddress
+import math
 import secrets
 from typing import Final
 
 import msgspec
 
-from fairlead.errors import Conflict, NotFound, StorageError
+from fairlead.errors import Conflict, InvalidRequest, NotFound, StorageError
 from fairlead.gateway.keys import ADMIN, ENTROPY_BYTES, Issued, Key, Scope, check, issue
 from fairlead.storage.ports import Database, Row, Value
 
@@ -105,9 +106,12 @@ async def rotate(database: Database, key_id: str, *, now: float, grace_s: float 
     """Replace a key by another of the same scope; the old one ends `grace_s` from now.
 
     Raises:
+        InvalidRequest: the grace is negative or has no end.
         NotFound: there is no such key.
         Conflict: it has ended, or was rotated before.
     """
+    if not 0 <= grace_s < math.inf:
+        raise InvalidRequest("a rotation's grace is a number of seconds, 0 or more", param="grace_s")
     old = await find(database, key_id)
     if now >= old.ends_at:
         raise Conflict(f"API key {key_id} cannot be rotated: it is {old.state(now)}")

@@ -14,15 +14,13 @@ from typing import Final
 
 from fairlead import config as cfg
 from fairlead.errors import DeadlineExceeded
-from fairlead.gateway.attempt import AttemptFailed, Patience, Reply, ask
+from fairlead.gateway.attempt import AttemptFailed, UpstreamCall, ask
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.hedge import HedgeShare, race
-from fairlead.gateway.prepare import Asked, Prepared
+from fairlead.gateway.prepare import Asked
 from fairlead.gateway.refusal import client_error
 from fairlead.gateway.retry import RetryBudget, Step, decide
 from fairlead.gateway.router import Route, RouteTable, Target
-from fairlead.gateway.timing import Timing
-from fairlead.gateway.upstream import Upstream
 from fairlead.gateway.waiting import WaitingRoom
 from fairlead.net.client import Client
 from fairlead.providers.estimate import estimate_from_body
@@ -65,38 +63,46 @@ class Dispatch:
         self._roll = roll
         self._hedges = HedgeShare()
 
-    async def answer(self, ex: Exchange, asked: Asked) -> Reply:
+    async def answer(self, ex: Exchange, asked: Asked) -> UpstreamCall:
         """The first answer worth committing to, over the route and its fallbacks.
 
         Raises:
             DeadlineExceeded: the request's time ran out.
             FairleadError: nobody answered; what the last failure means for the client.
         """
-        assert ex.route is not None
-        pending = [(ex.route, asked.model)]
-        seen = {ex.route.name}
+        route = ex.route
+        assert route is not None
+        try:
+            return await self._from_route(ex, asked, route)
+        except AttemptFailed as failed:
+            last = failed
+        pending: list[tuple[Route, str]] = []
+        seen = {route.name}
         while True:
+            failure = last.failure
+            if time.monotonic() >= ex.deadline:
+                message = f"no answer began within the request's deadline; last: {failure.message}"
+                raise DeadlineExceeded(message) from last
+            pending[:0] = self._fallbacks(route, failure, seen)
+            if not pending:
+                raise client_error(failure, last.body) from last
             route, asked.model = pending.pop(0)
+            ex.route = route
             try:
-                reply = await self._from_route(ex, asked, route)
+                return await self._from_route(ex, asked, route)
             except AttemptFailed as failed:
-                failure = failed.failure
-                if time.monotonic() >= ex.deadline:
-                    message = f"no answer began within the request's deadline; last: {failure.message}"
-                    raise DeadlineExceeded(message) from failed
-                pending[:0] = self._fallbacks(route, failure, seen)
-                if not pending:
-                    raise client_error(failure, failed.body) from failed
-            else:
-                ex.route = route
-                return reply
+                last = failed
 
-    async def _from_route(self, ex: Exchange, asked: Asked, route: Route) -> Reply:
+    async def _from_route(self, ex: Exchange, asked: Asked, route: Route) -> UpstreamCall:
         """The first answer of `route`'s targets. Raises the AttemptFailed that ended the search."""
-        _refuse_costly(route, asked)
-        tried, failure = _too_small(route, asked)
+        tried: dict[Target, int] = {}
+        failure: AttemptFailed | None = None
+        if route.guarded:
+            _refuse_costly(route, asked)
+            failure = _too_small(route, asked, tried)
         attempts = 0
-        prefix = asked.affinity() if route.config.strategy == "prefix-affinity" else b""
+        config = route.config
+        prefix = asked.affinity() if config.strategy == "prefix-affinity" else b""
         again: Target | None = None
         while True:
             now = time.monotonic()
@@ -110,9 +116,11 @@ class Dispatch:
             attempts += 1
             tried[target] = tried.get(target, 0) + 1
             try:
-                if route.config.hedge is not None and ex.stream and attempts == 1:
+                if config.hedge is not None and ex.stream and attempts == 1:
                     return await self._hedged(ex, asked, route, target, tried)
-                return await self.attempt(ex, asked, route, target)
+                call = asked.for_target(target, keep_text=config.continue_cut_streams)
+                await self.send(ex, route, call)
+                return call
             except AttemptFailed as failed:
                 failure = failed
             now = time.monotonic()
@@ -135,42 +143,30 @@ class Dispatch:
             elif decision.step is not Step.NEXT:
                 raise failure
 
-    async def attempt(
-        self, ex: Exchange, asked: Asked, route: Route, target: Target, *, hedge: bool = False
-    ) -> Reply:
-        """One call to one target. Raises AttemptFailed."""
-        prepared = asked.for_target(target, time.time(), keep_text=route.config.continue_cut_streams)
-        return await self.send(ex, prepared, route, target, hedge=hedge)
+    async def send(self, ex: Exchange, route: Route, call: UpstreamCall) -> None:
+        """Carry out a prepared attempt, with its bookkeeping.
 
-    async def send(
-        self, ex: Exchange, prepared: Prepared, route: Route, target: Target, *, hedge: bool = False
-    ) -> Reply:
-        """Send a prepared request, with its bookkeeping. Raises AttemptFailed.
+        Once this has returned, the call counts as in flight until `close`.
 
-        Until the reply is closed with `close`, it counts as in flight.
+        Raises:
+            AttemptFailed: it was not answered.
         """
-        upstream = target.api
-        assert isinstance(upstream, Upstream)
+        target = call.target
         breaker = target.breaker
-        started = time.monotonic()
+        started = call.started = time.monotonic()
         trial = breaker.start()
-        timing = Timing(started)
         if not ex.sent:
             ex.sent = started
         target.load_state.in_flight += 1
         failure: Failure | None = None
-        reply: Reply | None = None
+        answered = False
+        _set_patience(call, ex, route, trial=trial)
         try:
-            patience = _patience(ex, route, target, started, trial=trial)
-            reply = await ask(self._client, upstream, prepared.request, prepared.reader, patience, timing)
-            if reply.reader is None:
-                accepted, reply = reply, None
-                accepted.conn.release()
-                accepted.body, accepted.glimpse = prepared.accept(accepted.head, accepted.body)
-                reply = accepted
+            await ask(self._client, call)
+            answered = True
         except AttemptFailed as failed:
             failure = failed.failure
-            if not prepared.native:
+            if not call.native:
                 failed.body = b""
             now = time.monotonic()
             if failure.kind is FailureKind.TIMEOUT and now >= ex.deadline:
@@ -179,46 +175,41 @@ class Dispatch:
                 breaker.fail(failure, now)
             raise
         finally:
-            if reply is None:
+            if not answered:
                 if failure is None:
                     breaker.abandon()
                 self._left(route, target)
-                ex.attempts.append(_record(ex, target, timing, failure, hedge=hedge))
-        reply.target = target
-        reply.hedge = hedge
-        reply.ignored = prepared.ignored
+                ex.attempts.append(_record(ex, call, failure))
         if trial:
-            breaker.succeed(timing.first_token)
-        target.load_state.observe(timing.first_token - started)
-        return reply
+            breaker.succeed(call.first_token)
+        target.load_state.observe(call.first_token - started)
 
     def close(
         self,
         ex: Exchange,
         route: Route,
-        reply: Reply,
+        call: UpstreamCall,
         *,
         failure: Failure | None = None,
         abandoned: bool = False,
         usage: Usage | None = None,
     ) -> None:
-        """A committed reply has ended: completely, with `failure`, or because nobody wants it any more."""
-        target = reply.target
-        now = time.monotonic()
+        """An answered call has ended: completely, with `failure`, or because nobody wants it any more."""
+        target = call.target
         if failure is not None:
-            target.breaker.fail(failure, now)
+            target.breaker.fail(failure, time.monotonic())
         elif abandoned:
             target.breaker.abandon()
         else:
-            target.breaker.succeed(now)
-        if reply.reader is not None:
+            target.breaker.succeed(time.monotonic())
+        if call.reader is not None:
             # A whole answer's connection went back when its body was complete.
             if failure is None and not abandoned:
-                reply.conn.release()
+                call.conn.release()
             else:
-                reply.conn.abort()
+                call.conn.abort()
         self._left(route, target)
-        ex.attempts.append(_record(ex, target, reply.timing, failure, hedge=reply.hedge, usage=usage))
+        ex.attempts.append(_record(ex, call, failure, usage))
 
     def continuation(self, ex: Exchange, route: Route, failure: Failure, now: float) -> Target | None:
         """Who may go on with a stream that was cut; None when it is not allowed or nobody can."""
@@ -231,7 +222,7 @@ class Dispatch:
 
     async def _hedged(
         self, ex: Exchange, asked: Asked, route: Route, first: Target, tried: dict[Target, int]
-    ) -> Reply:
+    ) -> UpstreamCall:
         """Ask `first`, and a second target when it is slow to start; the first token wins."""
         hedge = route.config.hedge
         assert hedge is not None
@@ -248,14 +239,18 @@ class Dispatch:
             self._hedges.hedged()
             return target
 
-        def attempt(target: Target, hedged: bool) -> asyncio.Task[Reply]:
-            coroutine = self.attempt(ex, asked, route, target, hedge=hedged)
-            return asyncio.get_running_loop().create_task(coroutine)
+        async def attempt(target: Target, hedged: bool) -> UpstreamCall:
+            call = asked.for_target(target, keep_text=route.config.continue_cut_streams)
+            call.hedge = hedged
+            await self.send(ex, route, call)
+            return call
 
-        def discard(reply: Reply) -> None:
-            self.close(ex, route, reply, abandoned=True)
+        def discard(call: UpstreamCall) -> None:
+            self.close(ex, route, call, abandoned=True)
 
-        return await race(attempt, first, second, discard, hedge.after_s)
+        # A race needs tasks; this one is the only thing a request does in them.
+        contest = race(attempt, first, second, discard, hedge.after_s)
+        return await asyncio.get_running_loop().create_task(contest)
 
     async def _wait(self, ex: Exchange, route: Route, now: float) -> None:
         """No target admits a request now: wait for concurrency, or fail with an honest wait."""
@@ -327,9 +322,8 @@ def _refuse_costly(route: Route, asked: Asked) -> None:
         )
 
 
-def _too_small(route: Route, asked: Asked) -> tuple[dict[Target, int], AttemptFailed | None]:
-    """Targets whose context window the prompt certainly exceeds, as if they had been tried."""
-    tried: dict[Target, int] = {}
+def _too_small(route: Route, asked: Asked, tried: dict[Target, int]) -> AttemptFailed | None:
+    """Count targets whose context window the prompt certainly exceeds as tried."""
     failure: AttemptFailed | None = None
     for target in route.targets:
         window = target.config.context_window
@@ -338,7 +332,7 @@ def _too_small(route: Route, asked: Asked) -> tuple[dict[Target, int], AttemptFa
             message = f"the prompt is longer than the {window} tokens of {target.name}"
             kind = FailureKind.CONTEXT_WINDOW
             failure = AttemptFailed(Failure(kind=kind, message=message, status=400))
-    return tried, failure
+    return failure
 
 
 def _none(message: str, retry_after_s: float | None) -> Failure:
@@ -347,46 +341,36 @@ def _none(message: str, retry_after_s: float | None) -> Failure:
     )
 
 
-def _patience(ex: Exchange, route: Route, target: Target, now: float, *, trial: bool) -> Patience:
-    timeouts = target.config.timeouts or route.config.timeouts
-    deadline = ex.deadline
-    headers = now + timeouts.headers_s
-    first_token = now + timeouts.first_token_s if ex.stream else headers
+def _set_patience(call: UpstreamCall, ex: Exchange, route: Route, *, trial: bool) -> None:
+    """How long this attempt may take: the configured times, bounded by the request's deadline."""
+    timeouts = timeouts_of(route, call.target)
+    deadline = call.deadline = ex.deadline
+    headers = call.started + timeouts.headers_s
+    first_token = call.started + timeouts.first_token_s if call.reader is not None else headers
     if trial and len(route.targets) > 1:
         # A trial that hangs costs one request this much and no more.
-        first_token = min(first_token, now + max(_TRIAL_PATIENCE_S, 4 * target.load_state.latency_s))
+        patience_s = max(_TRIAL_PATIENCE_S, 4 * call.target.load_state.latency_s)
+        first_token = min(first_token, call.started + patience_s)
     if first_token > deadline:
         first_token = deadline
-    return Patience(
-        headers=headers if headers < first_token else first_token,
-        first_token=first_token,
-        deadline=deadline,
-        commit_tokens=timeouts.commit_tokens,
-        min_tokens_per_s=timeouts.min_tokens_per_s,
-    )
+    call.first_token_by = first_token
+    call.headers_by = headers if headers < first_token else first_token
+    call.commit_tokens = timeouts.commit_tokens
+    call.min_tokens_per_s = timeouts.min_tokens_per_s
 
 
-def _record(
-    ex: Exchange,
-    target: Target,
-    timing: Timing,
-    failure: Failure | None,
-    *,
-    hedge: bool,
-    usage: Usage | None = None,
-) -> Attempt:
+def _record(ex: Exchange, call: UpstreamCall, failure: Failure | None, usage: Usage | None = None) -> Attempt:
     started = ex.started
-    answered = 200 if timing.headers else None
-    status = failure.status if failure is not None else answered
+    answered = 200 if call.headers else None
     return Attempt(
-        target=target.name,
-        started_s=timing.started - started,
-        connect_s=timing.connect_s,
-        headers_s=timing.headers - started if timing.headers else None,
-        first_token_s=timing.first_token - started if timing.first_token else None,
+        target=call.target.name,
+        started_s=call.started - started,
+        connect_s=call.connect_s,
+        headers_s=call.headers - started if call.headers else None,
+        first_token_s=call.first_token - started if call.first_token else None,
         ended_s=time.monotonic() - started,
-        status=status,
+        status=failure.status if failure is not None else answered,
         failure=failure,
         usage=usage,
-        hedge=hedge,
+        hedge=call.hedge,
     )

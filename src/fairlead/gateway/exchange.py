@@ -8,24 +8,25 @@ import time
 from bisect import bisect_left
 
 from fairlead.errors import FairleadError
+from fairlead.gateway.attempt import UpstreamCall
 from fairlead.gateway.router import Route, Target
-from fairlead.gateway.timing import Timing
 from fairlead.net.server import Call
 from fairlead.providers.table import Api
 from fairlead.types import ITL_BOUNDS_S, Attempt, Outcome, RequestRecord, Usage
 
 
 class RequestIds:
-    """Request ids: unique across processes by a random prefix, ordered within one by a counter."""
+    """Request ids: time first, so that the ledger's index grows at its end; then process and count."""
 
-    __slots__ = ("_next", "_prefix")
+    __slots__ = ("_next", "_process")
 
     def __init__(self) -> None:
-        self._prefix = "req_" + os.urandom(9).hex()
+        self._process = os.urandom(4).hex()
         self._next = itertools.count(1).__next__
 
     def __call__(self) -> str:
-        return f"{self._prefix}{self._next():08x}"
+        """A new id: milliseconds since 1970, a random mark of the process, a counter; all hexadecimal."""
+        return f"req_{int(time.time() * 1000):011x}{self._process}{self._next() & 0xFFFFFF:06x}"
 
 
 class Exchange:
@@ -34,80 +35,47 @@ class Exchange:
     Times are `time.monotonic()`; durations in the record count from `started`.
     """
 
-    __slots__ = (
-        "api",
-        "attempts",
-        "body",
-        "bytes_in",
-        "call",
-        "chunks",
-        "client_retry",
-        "connect_s",
-        "deadline",
-        "error",
-        "finish_reason",
-        "first_token",
-        "headers_at",
-        "id",
-        "ignored",
-        "itl_counts",
-        "itl_max_s",
-        "itl_sum_s",
-        "key_id",
-        "last_token",
-        "model",
-        "outcome",
-        "queue_s",
-        "route",
-        "sent",
-        "started",
-        "started_at",
-        "status",
-        "stream",
-        "target",
-        "tenant",
-        "trace_parent",
-        "usage",
-        "usage_estimated",
-    )
+    # Defaults of the class: an exchange sets what it comes to know, and that is little for most.
+    stream = False
+    model = ""
+    tenant = ""
+    key_id = ""
+    route: Route | None = None
+    target: Target | None = None
+    ignored: tuple[str, ...] = ()
+    bytes_in = 0
+    """Of a streamed body; 0 when `body` holds it."""
+    queue_s = 0.0
+    connect_s = 0.0
+    sent = 0.0
+    """When the first upstream was asked; 0.0 before."""
+    headers_at = 0.0
+    first_token = 0.0
+    last_token = 0.0
+    chunks = 0
+    relayed = 0
+    """Content events of earlier attempts, when a cut stream is continued."""
+    itl_counts: list[int] | None = None
+    itl_sum_s = 0.0
+    itl_max_s = 0.0
+    usage: Usage | None = None
+    usage_estimated = False
+    finish_reason = ""
+    status = 500
+    outcome = Outcome.FAILED
+    error = ""
+    trace_parent = ""
+    client_retry = 0
 
     def __init__(self, id: str, call: Call, api: Api) -> None:
         self.id = id
         self.call = call
         self.api = api
         self.body = call.body
-        self.bytes_in = 0
-        """Of a streamed body; 0 when `body` holds it."""
         self.started = time.monotonic()
         self.started_at = time.time()
         self.deadline = self.started + 1800.0
-        self.stream = False
-        self.model = ""
-        self.tenant = ""
-        self.key_id = ""
-        self.route: Route | None = None
-        self.target: Target | None = None
         self.attempts: list[Attempt] = []
-        self.ignored: tuple[str, ...] = ()
-        self.queue_s = 0.0
-        self.connect_s = 0.0
-        self.sent = 0.0
-        """When the first upstream was asked; 0.0 before."""
-        self.headers_at = 0.0
-        self.first_token = 0.0
-        self.last_token = 0.0
-        self.chunks = 0
-        self.itl_counts: list[int] | None = None
-        self.itl_sum_s = 0.0
-        self.itl_max_s = 0.0
-        self.usage: Usage | None = None
-        self.usage_estimated = False
-        self.finish_reason = ""
-        self.status = 500
-        self.outcome = Outcome.FAILED
-        self.error = ""
-        self.trace_parent = ""
-        self.client_retry = 0
 
     def tokens_arrived(self, count: int, now: float) -> None:
         """`count` content events arrived together at `now`."""
@@ -132,14 +100,14 @@ class Exchange:
             # Events that share a packet came without a gap.
             counts[0] += count - 1
 
-    def adopt(self, target: Target, timing: Timing, ignored: tuple[str, ...]) -> None:
-        """`target` answers: what its attempt measured is the request's now."""
-        self.target = target
-        self.connect_s += timing.connect_s
+    def adopt(self, call: UpstreamCall) -> None:
+        """`call` answers: what it measured is the request's now."""
+        self.target = call.target
+        self.connect_s += call.connect_s
         if not self.headers_at:
-            self.headers_at = timing.headers
-            self.first_token = timing.first_token
-        self.ignored = ignored
+            self.headers_at = call.headers
+            self.first_token = call.first_token
+        self.ignored = call.ignored
 
     def client_gone(self) -> None:
         """The client has left before the end."""

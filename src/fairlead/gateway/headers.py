@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from fairlead.gateway.exchange import Exchange
@@ -9,6 +10,7 @@ from fairlead.net.client import ResponseHead
 
 _FORWARD: Final = (b"anthropic-beta", b"openai-beta", b"traceparent", b"tracestate")
 """Client headers that go upstream as they are; everything else is between client and gateway."""
+_TRACE_PARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _RETURN: Final = (
     b"openai-processing-ms", b"openai-version", b"content-disposition",
 )  # fmt: skip
@@ -50,6 +52,16 @@ def forwarded(ex: Exchange) -> bytes:
         if value is not None:
             extra += b"%b: %b\r\n" % (name, value)
     return extra
+
+
+def note_client(ex: Exchange, headers: dict[bytes, bytes]) -> None:
+    """What the client says of itself: its trace (W3C Trace Context) and how often it has tried."""
+    parent = headers.get(b"traceparent")
+    if parent is not None and _TRACE_PARENT.fullmatch(parent):
+        ex.trace_parent = parent.decode()
+    tried = headers.get(b"x-stainless-retry-count")
+    if tried is not None and tried.isdigit() and len(tried) < 4:
+        ex.client_retry = int(tried)
 
 
 def client_patience_s(headers: dict[bytes, bytes], total_s: float) -> float:

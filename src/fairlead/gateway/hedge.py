@@ -7,9 +7,10 @@ overall by a share of requests.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from fairlead.gateway.attempt import AttemptFailed, Reply
+from fairlead.gateway.attempt import AttemptFailed, UpstreamCall
 from fairlead.gateway.router import Target
 
 
@@ -40,32 +41,33 @@ class HedgeShare:
 
 
 async def race(
-    attempt: Callable[[Target, bool], asyncio.Task[Reply]],
+    attempt: Callable[[Target, bool], Coroutine[Any, Any, UpstreamCall]],
     first: Target,
     second: Callable[[], Target | None],
-    discard: Callable[[Reply], None],
+    discard: Callable[[UpstreamCall], None],
     after_s: float,
-) -> Reply:
-    """The first committed reply of up to two attempts.
+) -> UpstreamCall:
+    """The first committed answer of up to two attempts; awaited in a task.
 
     Args:
         attempt: starts an attempt at a target; the flag says that it is the hedge.
         first: asked at once.
-        second: gives the target to ask after `after_s` without a reply, or None.
-        discard: closes a reply that came too late.
+        second: gives the target to ask after `after_s` without an answer, or None.
+        discard: closes an answer that came too late.
         after_s: seconds to wait for the first.
 
     Raises:
         AttemptFailed: the last failure, when no attempt succeeded.
     """
-    tasks = {attempt(first, False)}
+    loop = asyncio.get_running_loop()
+    tasks = {loop.create_task(attempt(first, False))}
     failure: AttemptFailed | None = None
     try:
         done, _ = await asyncio.wait(tasks, timeout=after_s)
         if not done:
             other = second()
             if other is not None:
-                tasks.add(attempt(other, True))
+                tasks.add(loop.create_task(attempt(other, True)))
         waiting = set(tasks)
         while waiting:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -22,6 +22,7 @@ from fairlead.errors import (
     BodyTooLarge,
     DeadlineExceeded,
     FairleadError,
+    Forbidden,
     InvalidRequest,
     ModelNotFound,
     NotFound,
@@ -29,13 +30,12 @@ from fairlead.errors import (
     UpstreamError,
 )
 from fairlead.gateway import auth
-from fairlead.gateway.attempt import connection, failure_of
+from fairlead.gateway.attempt import failure_of
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.headers import answer_headers, client_patience_s, forwarded
 from fairlead.gateway.multipart import ModelFinder, boundary_of
 from fairlead.gateway.pipeline import Pipeline
 from fairlead.gateway.router import Target
-from fairlead.gateway.timing import Timing
 from fairlead.gateway.upstream import Upstream
 from fairlead.net.client import Client, Connection
 from fairlead.net.framing import LAST_CHUNK, chunk
@@ -69,6 +69,17 @@ _TABLE: Final = (
     _Prefix(path="/v1/batches", name="batches", methods=_STORE, form=False, below=True),
     _Prefix(path="/v1/responses/", name="responses", methods=_STORE, form=False, below=True),
 )
+
+
+class _Timing:
+    """When things happened, `time.monotonic()`; 0.0 when they did not."""
+
+    __slots__ = ("connect_s", "headers", "started")
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.connect_s = 0.0
+        self.headers = 0.0
 
 
 class _Body:
@@ -155,6 +166,9 @@ class Passthrough:
             assert entry is not None
             if grant is not None:
                 auth.authorise(grant, entry.name, None, peer, ex.started_at)
+            if grant is not None and not entry.form and not grant.covers_every_model:
+                # A batch's file names models that nobody here reads.
+                raise Forbidden(f"`{entry.name}` needs an API key that is for every model")
             if entry.form:
                 await self._form(ex, grant)
             else:
@@ -216,7 +230,7 @@ class Passthrough:
         await self._relay(ex, upstream, target, _Body(call, first, length))
 
     async def _relay(self, ex: Exchange, upstream: Upstream, target: Target | None, body: _Body) -> None:
-        timing = Timing(time.monotonic())
+        timing = _Timing(time.monotonic())
         ex.sent = timing.started
         failure: Failure | None = None
         conn: Connection | None = None
@@ -224,7 +238,7 @@ class Passthrough:
         if target is not None:
             target.load_state.in_flight += 1
         try:
-            conn = await connection(self._client, upstream, timing, ex.deadline)
+            conn = self._client.idle(upstream.origin) or await self._dial(ex, upstream, timing)
             await self._exchange(ex, upstream, conn, timing, body)
             clean = True
         except UpstreamError as error:
@@ -255,8 +269,13 @@ class Passthrough:
                 )
             )
 
+    async def _dial(self, ex: Exchange, upstream: Upstream, timing: _Timing) -> Connection:
+        conn = await self._client.connect(upstream.origin, ex.deadline)
+        timing.connect_s = time.monotonic() - timing.started
+        return conn
+
     async def _exchange(
-        self, ex: Exchange, upstream: Upstream, conn: Connection, timing: Timing, body: _Body
+        self, ex: Exchange, upstream: Upstream, conn: Connection, timing: _Timing, body: _Body
     ) -> None:
         call = ex.call
         incoming = call.head

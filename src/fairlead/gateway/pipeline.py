@@ -19,7 +19,7 @@ from fairlead.errors import FairleadError, ModelNotFound, Overloaded
 from fairlead.gateway import auth
 from fairlead.gateway.dispatch import Dispatch
 from fairlead.gateway.exchange import Exchange
-from fairlead.gateway.headers import client_patience_s, forwarded, stream_headers
+from fairlead.gateway.headers import client_patience_s, forwarded, note_client, stream_headers
 from fairlead.gateway.prepare import Asked, require_model
 from fairlead.gateway.relay import relay
 from fairlead.gateway.router import RouteTable
@@ -80,8 +80,9 @@ class Pipeline:
         try:
             grant = self.authenticate(ex)
             asked = self.route(ex, grant)
-            reply = await self.dispatch.answer(ex, asked)
-            await relay(ex, asked, reply, self.dispatch)
+            if not asked.answered_here():
+                call = await self.dispatch.answer(ex, asked)
+                await relay(ex, asked, call, self.dispatch)
             ex.outcome = Outcome.OK
         except FairleadError as error:
             ex.failed(error)
@@ -145,6 +146,7 @@ class Pipeline:
         ex.stream = head.stream is True
         self.dispatch.budget.earn()
         headers = ex.call.head.headers
+        note_client(ex, headers)
         ex.deadline = ex.started + client_patience_s(headers, ex.route.config.timeouts.total_s)
         if ex.stream:
             server = self.config.server

@@ -7,13 +7,14 @@ the request is parsed once into the neutral model and encoded per target.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 
 import msgspec
 
 from fairlead.errors import BadUpstreamAnswer, InvalidRequest, UnsupportedByTarget
-from fairlead.gateway.attempt import AttemptFailed
+from fairlead.gateway.attempt import AttemptFailed, UpstreamCall
 from fairlead.gateway.exchange import Exchange
+from fairlead.gateway.headers import own_headers
 from fairlead.gateway.router import AFFINITY_BYTES, Target
 from fairlead.gateway.stream import NativeReader, Reader, TranslatedReader, VerbatimReader
 from fairlead.gateway.upstream import Upstream
@@ -25,19 +26,6 @@ from fairlead.providers.table import Api
 from fairlead.types import Failure, FailureKind
 
 _encode = msgspec.json.encode
-
-
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """One request for one target."""
-
-    request: bytes
-    native: bool
-    """Asked in the client's own dialect: the upstream's error bodies are the client's too."""
-    reader: Reader | None
-    accept: Callable[[ResponseHead, bytes], tuple[bytes, Glimpse]]
-    """Takes a whole answer: the client's bytes and its facts. Raises AttemptFailed."""
-    ignored: tuple[str, ...] = ()
-    """Advisory fields that this target has no place for."""
 
 
 class Asked:
@@ -72,6 +60,19 @@ class Asked:
             self._neutral = self.api.dialect.parse(self.ex.body)
         return self._neutral
 
+    def answered_here(self) -> bool:
+        """Answer what no target of the route can be asked but the gateway can count itself."""
+        count, route = self.api.count, self.ex.route
+        if count is None or route is None:
+            return False
+        if any(isinstance(t.api, Upstream) and self.api.name in t.api.native for t in route.targets):
+            return False
+        self.ex.status = 200
+        self.ex.call.reply(
+            200, b"content-type: application/json\r\n" + own_headers(self.ex), count(self.ex.body)
+        )
+        return True
+
     def affinity(self) -> bytes:
         """What decides prefix affinity: the beginning of the prompt, without the fields around it."""
         body = self.ex.body
@@ -80,7 +81,7 @@ class Asked:
             start = max(body.find(b'"prompt"'), 0)
         return body[start : start + AFFINITY_BYTES]
 
-    def for_target(self, target: Target, now: float, *, keep_text: bool = False) -> Prepared:
+    def for_target(self, target: Target, *, keep_text: bool = False) -> UpstreamCall:
         """The request for `target`; with `keep_text` in a form that a cut stream can be continued from.
 
         Raises:
@@ -91,10 +92,10 @@ class Asked:
         assert isinstance(upstream, Upstream)
         model = target.model or self.model
         if self.api.name in upstream.native and not (keep_text and self.stream):
-            return self._native(upstream, model)
-        return self._translated(upstream, model, self._neutral_for(upstream), now, keep_text=keep_text)
+            return self._native(target, upstream, model)
+        return self._translated(target, model, self._neutral_for(upstream), keep_text=keep_text)
 
-    def continuing(self, target: Target, text: str, now: float) -> Prepared:
+    def continuing(self, target: Target, text: str) -> UpstreamCall:
         """The request that goes on after `text`, as an assistant prefill."""
         upstream = target.api
         assert isinstance(upstream, Upstream)
@@ -105,7 +106,7 @@ class Asked:
             extras["continue_final_message"] = msgspec.Raw(b"true")
             extras["add_generation_prompt"] = msgspec.Raw(b"false")
         request = msgspec.structs.replace(request, messages=(*request.messages, prefill), extras=extras)
-        return self._translated(upstream, target.model or self.model, request, now, keep_text=True)
+        return self._translated(target, target.model or self.model, request, keep_text=True)
 
     def _neutral_for(self, upstream: Upstream) -> ChatRequest:
         if not self.api.translatable:
@@ -113,10 +114,10 @@ class Asked:
             raise _unsupported(f"`{name}` is not offered by {upstream.type} upstreams", param=None)
         return self.neutral()
 
-    def _native(self, upstream: Upstream, model: str) -> Prepared:
+    def _native(self, target: Target, upstream: Upstream, model: str) -> UpstreamCall:
         head = self.head
         api = self.api
-        body = self.ex.body
+        body = self.ex.body if api.clean is None else api.clean(self.ex.body)
         changes: dict[str, bytes | None] = {}
         if head.model != model:
             changes["model"] = _encode(model)
@@ -133,7 +134,7 @@ class Asked:
         if changes:
             body = replace_fields(body, changes)
         request = upstream.request(api.suffix, body, self.extra, model=model)
-        return Prepared(request=request, native=True, reader=reader, accept=self._accept_native)
+        return UpstreamCall(target, upstream, request, reader, self._accept_native, native=True)
 
     def _usage_asked(self) -> bytes:
         """The client's `stream_options`, with usage asked for."""
@@ -149,8 +150,10 @@ class Asked:
         return body, glimpse
 
     def _translated(
-        self, upstream: Upstream, model: str, request: ChatRequest, now: float, *, keep_text: bool
-    ) -> Prepared:
+        self, target: Target, model: str, request: ChatRequest, *, keep_text: bool
+    ) -> UpstreamCall:
+        upstream = target.api
+        assert isinstance(upstream, Upstream)
         try:
             outgoing = upstream.dialect.encode(request, model)
         except UnsupportedByTarget as error:
@@ -159,11 +162,14 @@ class Asked:
         reader = None
         if request.stream:
             encoder = client.encoder(request, self.ex.id)
-            reader = TranslatedReader(upstream.dialect.decoder(request), encoder, keep_text=keep_text)
+            decoder = upstream.dialect.decoder(request)
+            created = int(self.ex.started_at)
+            reader = TranslatedReader(decoder, encoder, created=created, keep_text=keep_text)
 
         def accept(head: ResponseHead, body: bytes) -> tuple[bytes, Glimpse]:
             try:
                 answer = upstream.dialect.decode(body, head.raw_headers)
+                rendered = client.render(answer, request, self.ex.id)
             except BadUpstreamAnswer as error:
                 failure = Failure(kind=FailureKind.BAD_ANSWER, message=error.message)
                 raise AttemptFailed(failure) from error
@@ -172,12 +178,12 @@ class Asked:
             glimpse.model = answer.model
             glimpse.finish_reason = answer.choices[-1].finish.value if answer.choices else ""
             glimpse.ended = True
-            return client.render(answer, request, self.ex.id), glimpse
+            return rendered, glimpse
 
         wire = upstream.request(
-            outgoing.path, outgoing.body, self.extra, model=model, headers=outgoing.headers, now=now
+            outgoing.path, outgoing.body, self.extra, model=model, headers=outgoing.headers, now=time.time()
         )
-        return Prepared(request=wire, native=False, reader=reader, accept=accept, ignored=outgoing.ignored)
+        return UpstreamCall(target, upstream, wire, reader, accept, native=False, ignored=outgoing.ignored)
 
 
 def _unsupported(message: str, *, param: str | None) -> AttemptFailed:

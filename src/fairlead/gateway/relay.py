@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import time
 
-import msgspec
-
 from fairlead.errors import UpstreamCut, UpstreamError
-from fairlead.gateway.attempt import AttemptFailed, Reply, failure_of
+from fairlead.gateway.attempt import AttemptFailed, UpstreamCall, failure_of
 from fairlead.gateway.dispatch import Dispatch, timeouts_of
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.headers import answer_headers, stream_headers
 from fairlead.gateway.prepare import Asked
 from fairlead.gateway.router import Route
-from fairlead.gateway.stream import TranslatedReader
+from fairlead.gateway.stream import Reader, TranslatedReader
+from fairlead.providers.dialect import Glimpse
 from fairlead.providers.estimate import estimate_from_body
 from fairlead.types import Failure, Usage
 
 
-async def relay(ex: Exchange, asked: Asked, reply: Reply, dispatch: Dispatch) -> None:
-    """Relay `reply` to its end.
+async def relay(ex: Exchange, asked: Asked, call: UpstreamCall, dispatch: Dispatch) -> None:
+    """Relay an answered call to its end.
 
     Raises:
         UpstreamCut: the stream ended early and was not continued.
@@ -33,42 +32,40 @@ async def relay(ex: Exchange, asked: Asked, reply: Reply, dispatch: Dispatch) ->
     """
     route = ex.route
     assert route is not None
-    ex.adopt(reply.target, reply.timing, reply.ignored)
+    ex.adopt(call)
     failure: Failure | None = None
     done = False
     try:
-        if reply.reader is None:
+        if call.reader is None:
             ex.status = 200
-            ex.call.reply(200, answer_headers(ex, reply.head), reply.body)
+            ex.call.reply(200, answer_headers(ex, call.head), call.body)
         else:
-            failure = await _stream(ex, route, reply)
+            failure = await _stream(ex, route, call, call.reader)
         done = True
     finally:
-        _account(ex, reply)
-        dispatch.close(ex, route, reply, failure=failure, abandoned=not done, usage=ex.usage)
+        _account(ex, call.glimpse)
+        dispatch.close(ex, route, call, failure=failure, abandoned=not done, usage=ex.usage)
     if failure is not None:
-        again = await _continued(ex, asked, route, reply, failure, dispatch)
+        again = await _continued(ex, asked, route, call, failure, dispatch)
         await relay(ex, asked, again, dispatch)
 
 
-async def _stream(ex: Exchange, route: Route, reply: Reply) -> Failure | None:
+async def _stream(ex: Exchange, route: Route, call: UpstreamCall, reader: Reader) -> Failure | None:
     """Relay a stream to its end. Return what ended it early, if anything did."""
-    call = ex.call
-    conn = reply.conn
-    reader = reply.reader
-    assert reader is not None
-    glimpse = reply.glimpse
-    call.quiet()
-    if not call.started:
-        call.start(200, stream_headers(ex, reply.head if not reader.media else None))
+    client = ex.call
+    conn = call.conn
+    glimpse = call.glimpse
+    client.quiet()
+    if not client.started:
+        client.start(200, stream_headers(ex, call.head if not reader.media else None))
     ex.status = 200
-    if reply.body:
-        call.write(reply.body)
-    if glimpse.chunks and not ex.chunks:
-        ex.tokens_arrived(glimpse.chunks, reply.timing.first_token)
+    if call.body:
+        client.write(call.body)
+    if glimpse.chunks:
+        ex.tokens_arrived(glimpse.chunks - ex.relayed, call.first_token)
     feed = reader.feed
-    stall_s = timeouts_of(route, reply.target).stall_s
-    now = reply.timing.first_token
+    stall_s = timeouts_of(route, call.target).stall_s
+    now = call.first_token
     while not glimpse.ended:
         conn.deadline = min(now + stall_s, ex.deadline)
         try:
@@ -79,15 +76,15 @@ async def _stream(ex: Exchange, route: Route, reply: Reply) -> Failure | None:
         seen = glimpse.chunks
         out = feed(data) if data else reader.finish()
         if out:
-            call.write(out)
+            client.write(out)
         if glimpse.chunks != seen:
             ex.tokens_arrived(glimpse.chunks - seen, now)
         if glimpse.failure is not None:
             return glimpse.failure
         if not data:
             break
-        await call.drain()
-    call.end()
+        await client.drain()
+    client.end()
     if not conn.finished:
         # The last chunk's frame may come in a packet of its own; a second is plenty.
         conn.deadline = now + 1.0
@@ -100,29 +97,30 @@ async def _stream(ex: Exchange, route: Route, reply: Reply) -> Failure | None:
 
 
 async def _continued(
-    ex: Exchange, asked: Asked, route: Route, reply: Reply, failure: Failure, dispatch: Dispatch
-) -> Reply:
+    ex: Exchange, asked: Asked, route: Route, call: UpstreamCall, failure: Failure, dispatch: Dispatch
+) -> UpstreamCall:
     """Another attempt that goes on where the stream was cut. Raises UpstreamCut when there is none."""
-    reader = reply.reader
+    reader = call.reader
     text = reader.text() if reader is not None else None
     now = time.monotonic()
     target = dispatch.continuation(ex, route, failure, now) if text else None
     if target is None or text is None or not isinstance(reader, TranslatedReader):
         raise UpstreamCut(f"the upstream's answer ended early: {failure.message}")
     try:
-        prepared = asked.continuing(target, text, time.time())
-        assert isinstance(prepared.reader, TranslatedReader)
-        reader.continue_with(prepared.reader)
-        prepared = msgspec.structs.replace(prepared, reader=reader)
-        return await dispatch.send(ex, prepared, route, target)
+        again = asked.continuing(target, text)
+        assert isinstance(again.reader, TranslatedReader)
+        reader.continue_with(again.reader)
+        again.reader = reader
+        ex.relayed = reader.glimpse.chunks
+        await dispatch.send(ex, route, again)
     except AttemptFailed as failed:
         message = f"the upstream's answer ended early and could not be continued: {failed.failure.message}"
         raise UpstreamCut(message) from failed
+    return again
 
 
-def _account(ex: Exchange, reply: Reply) -> None:
+def _account(ex: Exchange, glimpse: Glimpse) -> None:
     """What the upstream did for this request, whether or not the client has it all."""
-    glimpse = reply.glimpse
     ex.finish_reason = glimpse.finish_reason
     if glimpse.usage is not None:
         ex.usage = glimpse.usage

@@ -87,12 +87,16 @@ class Target:
 class Route:
     """One model name and where it is served."""
 
-    __slots__ = ("_alone", "config", "name", "targets")
+    __slots__ = ("_alone", "config", "guarded", "name", "targets")
 
     def __init__(self, name: str, config: cfg.Model, targets: Sequence[Target]) -> None:
         self.name = name
         self.config = config
         self.targets = tuple(targets)
+        self.guarded = config.max_cost_usd is not None or any(
+            target.config.context_window is not None for target in self.targets
+        )
+        """Cost or prompt length must be looked at before a target is asked."""
         self._alone = self.targets[0] if len(self.targets) == 1 else None
 
     def choose(

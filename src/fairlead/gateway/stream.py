@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+import msgspec
+
 from fairlead.errors import BadUpstreamAnswer
 from fairlead.providers.chat import (
     Begin,
@@ -114,12 +116,22 @@ class NativeReader:
 class TranslatedReader:
     """Decodes an upstream's events and encodes them in the client's dialect."""
 
-    __slots__ = ("_decoder", "_encoder", "_ended", "_plain", "_text", "glimpse")
+    __slots__ = ("_created", "_decoder", "_encoder", "_ended", "_plain", "_text", "glimpse")
 
     media: tuple[bytes, ...] = _SSE
 
-    def __init__(self, decoder: StreamDecoder, encoder: StreamEncoder, *, keep_text: bool = False) -> None:
-        """Join the two; with `keep_text` the text is kept so that a cut stream can be continued."""
+    def __init__(
+        self, decoder: StreamDecoder, encoder: StreamEncoder, *, created: int, keep_text: bool = False
+    ) -> None:
+        """Join the two.
+
+        Args:
+            decoder: reads the upstream.
+            encoder: writes for the client.
+            created: Unix seconds, for dialects whose streams do not tell.
+            keep_text: keep the text, so that a cut stream can be continued.
+        """
+        self._created = created
         self._decoder = decoder
         self._encoder = encoder
         self._ended = False
@@ -174,6 +186,8 @@ class TranslatedReader:
                 glimpse.usage = event.usage
             elif isinstance(event, Begin):
                 glimpse.model = event.model
+                if not event.created:
+                    event = msgspec.structs.replace(event, created=self._created)
                 if event.usage is not None:
                     glimpse.usage = event.usage
             elif isinstance(event, StreamError):

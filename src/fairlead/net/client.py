@@ -12,6 +12,7 @@ request and which upstream to ask are the pipeline's.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from fairlead.errors import UpstreamTimeout
@@ -28,6 +29,9 @@ __all__ = ["Client", "Connection", "Counts", "Origin", "ResponseHead"]
 TICK_S: Final = 0.05
 """How late a deadline may be noticed."""
 
+Dial = Callable[[Origin, asyncio.Protocol, Resolver, TlsContexts], Awaitable[None]]
+"""Connects a protocol to an origin; `net.dial.open_transport`, or a test's own network."""
+
 
 class Client:
     """Connections to any number of origins.
@@ -35,7 +39,8 @@ class Client:
     May be built outside a running loop; belongs to the loop of its first `connect`.
     """
 
-    def __init__(self, *, lookup: Lookup = system_lookup) -> None:
+    def __init__(self, *, lookup: Lookup = system_lookup, dial: Dial = open_transport) -> None:
+        self._dial = dial
         self._clock = CoarseClock()
         self._pools: dict[Origin, Pool[Connection]] = {}
         self._resolver = Resolver(lookup, lambda: asyncio.get_running_loop().time())
@@ -77,7 +82,7 @@ class Client:
         for superfluous in pool.reserve():
             superfluous.abort()
         # A task of its own, because asyncio's time limits need one and a Run is none.
-        task = loop.create_task(self._dial(origin, pool, deadline))
+        task = loop.create_task(self._open(origin, pool, deadline))
         self._dialling.add(task)
         task.add_done_callback(self._dialling.discard)
         try:
@@ -132,21 +137,20 @@ class Client:
         # One round of the loop, in which the transports close their sockets.
         await asyncio.sleep(0)
 
-    async def _dial(self, origin: Origin, pool: Pool[Connection], deadline: float) -> Connection:
+    async def _open(self, origin: Origin, pool: Pool[Connection], deadline: float) -> Connection:
         loop = asyncio.get_running_loop()
         connection = Connection(pool, self._clock, origin.label)
         connection.deadline = deadline
         limit = min(deadline, loop.time() + origin.connect_timeout_s)
         try:
             async with asyncio.timeout_at(limit):
-                sock = await open_transport(origin, connection, self._resolver, self._contexts)
+                await self._dial(origin, connection, self._resolver, self._contexts)
         except TimeoutError as error:
             connection.abort()
             raise UpstreamTimeout(f"{origin.label}: no connection in time") from error
         except BaseException:
             connection.abort()
             raise
-        connection.attach(sock)
         return connection
 
     def _tick(self) -> None:

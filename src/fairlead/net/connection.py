@@ -10,7 +10,7 @@ Rules kept here:
 - No timer belongs to a request: a connection has one deadline, and the server's
   ticker calls `expire` once it has passed.
 
-Heads are read by `net.head`, chunks by `net.framing`; `net.call` writes answers.
+Heads are read by `net.head`, bodies by `net.upload`; `net.call` writes answers.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from fairlead.errors import (
     RequestTimeout,
 )
 from fairlead.net.call import Application, Call, Inbox, Intake, Outlet
-from fairlead.net.framing import CONTINUE, ChunkReader
+from fairlead.net.framing import CONTINUE
 from fairlead.net.head import CHUNKED, Head, HeadBuffer, skip_empty_lines
 from fairlead.net.hub import Hub
 from fairlead.net.run import Run
+from fairlead.net.upload import Upload
 
 log = logging.getLogger("fairlead.net")
 
@@ -50,8 +51,6 @@ _HELD_BYTES: Final = 65_536
 """Input held for later, pipelined or unread, above which reading pauses."""
 _LINGER_S: Final = 1.0
 _LINGER_BYTES: Final = 262_144
-_MIN_BYTES_PER_S: Final = 500.0
-"""Average rate below which a body has timed out; a pace of one byte per time-out would hold forever."""
 _BURST: Final = 16
 """Pipelined requests taken in one turn of the event loop, so that one client cannot hog it."""
 _OVERFLOW: Final = 256
@@ -64,24 +63,20 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_app",
         "_body",
-        "_body_from",
         "_call",
-        "_chunks",
+        "_dropped",
         "_gather",
         "_held",
         "_hub",
-        "_left",
         "_level",
-        "_limit",
         "_out",
-        "_paused_at",
         "_peer",
         "_phase",
         "_read_by",
         "_reading",
-        "_received",
         "_run",
         "_transport",
+        "_upload",
         "_write_by",
         "deadline",
     )
@@ -98,16 +93,10 @@ class Connection(asyncio.Protocol):
         self._held = bytearray()
         self._call: Call | None = None
         self._run: Run | None = None
-        # The body being received.
+        self._upload: Upload | None = None
         self._body = bytearray()
-        self._chunks: ChunkReader | None = None
-        self._left = 0
-        self._received = 0
-        self._limit = 0
-        self._body_from = 0.0
-        # Back-pressure and time.
         self._reading = True
-        self._paused_at = 0.0
+        self._dropped = 0
         self._level = 0
         self._read_by = inf
         self._write_by = inf
@@ -145,12 +134,13 @@ class Connection(asyncio.Protocol):
             else:
                 self._gather_head(self._gather, data)
         elif phase == _BODY:
-            self._go_on(self._feed(data))
+            assert self._upload is not None
+            self._go_on(self._feed(self._upload, data))
         elif phase == _BUSY:
             self._hold(data)
         elif phase == _LINGER:
-            self._left -= len(data)
-            if self._left < 0:
+            self._dropped += len(data)
+            if self._dropped > _LINGER_BYTES:
                 self.cut()
 
     def eof_received(self) -> None:
@@ -174,8 +164,9 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._out.paused = False
-        self._write_by = inf
-        self.deadline = self._read_by
+        if self._phase != _CLOSED:  # what is left must leave in time all the same
+            self._write_by = inf
+            self.deadline = self._read_by
         if self._phase == _BUSY and self._call is None:
             self._rest()
         self._out.writable.fire()
@@ -305,94 +296,67 @@ class Connection(asyncio.Protocol):
 
     def _receive(self, call: Call, intake: Intake, rest: bytes) -> bytes:
         """Begin to receive a body. Return what follows it."""
-        head = call.head
+        hub, head = self._hub, call.head
         self._phase = _BODY
-        self._body = bytearray()
-        self._chunks = ChunkReader() if head.content_length == CHUNKED else None
-        self._left = max(head.content_length, 0)
-        self._received = 0
-        self._limit = intake.limit_bytes
-        self._body_from = self._hub.now
+        self._upload = Upload(head.content_length, intake.limit_bytes, hub.config.body_timeout_s, hub.now)
         call.received = False
         if intake.streamed:
             call.inbox = Inbox(self._wanted)
-        elif head.expects_continue and not rest:
-            self._transport.write(CONTINUE)
-        rest = self._feed(rest)
+        if head.expects_continue and not rest:
+            if intake.streamed:
+                self._upload.pause(hub.now)  # until the application reads
+            else:
+                self._transport.write(CONTINUE)
+        rest = self._feed(self._upload, rest)
         if call.inbox is not None:
             self._launch(call)
         return rest
 
-    def _feed(self, data: bytes) -> bytes:
+    def _feed(self, upload: Upload, data: bytes) -> bytes:
         """Take a piece of the body. Return what follows the body."""
         call = self._call
         assert call is not None
-        if self._chunks is None:
-            piece, rest = data[: self._left], data[self._left :]
-            self._left -= len(piece)
-            over = not self._left
-        else:
-            try:
-                piece, tail = self._chunks.feed(data)
-            except MalformedHttp as error:
-                self._spoil(error)
-                return b""
-            over, rest = tail is not None, tail or b""
-        self._received += len(piece)
-        if self._received > self._limit:
-            self._spoil(BodyTooLarge())
+        try:
+            piece, rest = upload.feed(data)
+        except (BodyTooLarge, MalformedHttp) as error:
+            self._spoil(error)
             return b""
-        if over:
+        if upload.over:
             call.received = True
             self._phase = _BUSY
-            self._chunks = None
+            self._upload = None
         else:
-            self._await_more(call)
+            if data and self._reading:  # it did not wait for a 100 after all
+                upload.resume(self._hub.now)
+            self._until(upload.due_at(self._hub.now))
         if call.inbox is not None:
-            call.inbox.put(piece, over)
+            call.inbox.put(piece, upload.over)
             if self._phase == _BODY and call.inbox.size > _HELD_BYTES:
                 self._pause_reading()
         else:
             self._body += piece
-            if over:
+            if upload.over:
                 call.body = bytes(self._body)
                 self._body = bytearray()
                 self._launch(call)
         return rest
 
-    def _await_more(self, call: Call) -> None:
-        now = self._hub.now
-        timeout_s = self._hub.config.body_timeout_s
-        if call.inbox is not None and call.head.expects_continue and not self._received and not call.started:
-            self._until(inf)  # the client waits for us
-            self._paused_at = now
-        else:
-            slowest = self._body_from + timeout_s + self._received / _MIN_BYTES_PER_S
-            self._until(min(now + timeout_s, slowest))
-
     def _wanted(self) -> None:
         """The application waits for more of a streamed body."""
-        call = self._call
-        if self._phase != _BODY or call is None:
+        call, upload = self._call, self._upload
+        if call is None or upload is None or not upload.paused:
             return
-        if call.head.expects_continue and not self._received and self._read_by == inf and not call.started:
+        if not upload.received and not call.started:
             self._transport.write(CONTINUE)
-            self._unpause(call)
-        elif not self._reading:
-            self._resume_reading()
-            self._unpause(call)
-
-    def _unpause(self, call: Call) -> None:
-        """Let the client's time run again, less what passed while we did not want its bytes."""
-        self._body_from += self._hub.now - self._paused_at
-        timeout_s = self._hub.config.body_timeout_s
-        slowest = self._body_from + timeout_s + self._received / _MIN_BYTES_PER_S
-        self._until(min(self._hub.now + timeout_s, slowest))
+        upload.resume(self._hub.now)
+        self._until(upload.due_at(self._hub.now))
+        self._resume_reading()
 
     def _spoil(self, error: FairleadError) -> None:
         """Give up on the body; nothing after it can be understood."""
         call = self._call
         assert call is not None
+        self._upload = None
         if call.inbox is not None:
             self._phase = _DEAF
             self._until(inf)
@@ -504,9 +468,9 @@ class Connection(asyncio.Protocol):
         """
         self._phase = _LINGER
         self._gather = None
+        self._upload = None
         self._held.clear()
         self._body = bytearray()
-        self._left = _LINGER_BYTES
         self._until(self._hub.now + _LINGER_S)
         self._resume_reading()
         if self._transport.can_write_eof() and not self._transport.is_closing():
@@ -539,6 +503,7 @@ class Connection(asyncio.Protocol):
         self._phase = _CLOSED
         self._out.gone = True
         self._gather = None
+        self._upload = None
         self._held.clear()
         self._body = bytearray()
         self._level = self._transport.get_write_buffer_size()
@@ -554,9 +519,9 @@ class Connection(asyncio.Protocol):
     def _pause_reading(self) -> None:
         if self._reading and not self._transport.is_closing():
             self._reading = False
-            self._paused_at = self._hub.now
             self._transport.pause_reading()
-            if self._phase == _BODY:
+            if self._upload is not None:
+                self._upload.pause(self._hub.now)
                 self._until(inf)
 
     def _resume_reading(self) -> None:

@@ -39,31 +39,20 @@ Attempt = Callable[[Address], Awaitable[socket.socket]]
 
 async def open_transport(
     origin: Origin, protocol: asyncio.Protocol, resolver: Resolver, contexts: TlsContexts
-) -> socket.socket:
-    """Connect `protocol` to the origin; return its socket, which the transport owns and closes.
+) -> None:
+    """Connect `protocol` to the origin.
 
     Raises:
         UpstreamUnreachable: no address, nobody accepts, or the proxy refuses.
         UpstreamTlsFailed: the handshake failed or the certificate was not accepted.
     """
-    loop = asyncio.get_running_loop()
     context = await contexts.get(origin.tls or _DEFAULT_TLS) if origin.scheme == "https" else None
     if origin.proxy is None:
         sock = await _tcp(resolver, origin.host, origin.port)
     else:
         sock = await _through_proxy(resolver, origin)
-    if context is None:
-        await loop.create_connection(lambda: protocol, sock=sock)
-        return sock
     try:
-        await loop.create_connection(
-            lambda: protocol,
-            sock=sock,
-            ssl=context,
-            server_hostname=_server_name(origin),
-            # The caller's limit is shorter; asyncio's own would be a minute.
-            ssl_handshake_timeout=origin.connect_timeout_s + 1.0,
-        )
+        await _hand_over(origin, protocol, sock, context)
     except ssl.SSLCertVerificationError as error:
         raise UpstreamTlsFailed(
             f"{origin.label}: the certificate is not accepted: {error.verify_message}"
@@ -71,8 +60,34 @@ async def open_transport(
     except ssl.SSLError as error:
         raise UpstreamTlsFailed(f"{origin.label}: the TLS handshake failed: {tls_reason(error)}") from error
     except OSError as error:
+        if context is None:
+            raise UpstreamUnreachable(f"{origin.label}: {_reason(error)}") from error
         raise UpstreamTlsFailed(f"{origin.label}: the connection ended during the TLS handshake") from error
-    return sock
+
+
+async def _hand_over(
+    origin: Origin, protocol: asyncio.Protocol, sock: socket.socket, context: ssl.SSLContext | None
+) -> None:
+    """Make the socket a transport, which owns and closes it, also when this fails or is cancelled."""
+    loop = asyncio.get_running_loop()
+    try:
+        if context is None:
+            await loop.create_connection(lambda: protocol, sock=sock)
+        else:
+            await loop.create_connection(
+                lambda: protocol,
+                sock=sock,
+                ssl=context,
+                server_hostname=_server_name(origin),
+                # The caller's limit is shorter; asyncio's own would be a minute.
+                ssl_handshake_timeout=origin.connect_timeout_s + 1.0,
+            )
+    finally:
+        if not isinstance(loop, asyncio.BaseEventLoop):
+            # uvloop: libuv closes the descriptor by its number. When the peer resets the connection
+            # at once, uvloop (0.23) forgets to tell the socket object, which would close whatever
+            # connection has that number by the time it is collected.
+            sock.detach()
 
 
 def _server_name(origin: Origin) -> str:

@@ -204,7 +204,8 @@ class HeadBuffer:
             self._probe(data)
         else:
             self._check_start()
-        self._scanned = len(held)
+        # A CR at the end is looked at again, together with what follows it.
+        self._scanned = len(held) - (held[-1] == 0x0D)
         return None
 
     def _check_start(self) -> None:

@@ -30,14 +30,17 @@ class Clock(Protocol):
 
 
 class LoopClock:
-    """An event loop's clock. uvloop's own `time()` moves in whole milliseconds; this one does not."""
+    """The running event loop's clock, but finer: uvloop's own `time()` moves in whole milliseconds."""
 
-    __slots__ = ("call_later", "call_soon", "time")
+    __slots__ = ()
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.time = time.monotonic
-        self.call_soon = loop.call_soon
-        self.call_later = loop.call_later
+    time = staticmethod(time.monotonic)
+
+    def call_soon(self, callback: Callable[[], object]) -> object:
+        return asyncio.get_running_loop().call_soon(callback)
+
+    def call_later(self, delay_s: float, callback: Callable[[], object]) -> Any:
+        return asyncio.get_running_loop().call_later(delay_s, callback)
 
 
 class Swept(Protocol):

@@ -14,8 +14,11 @@ Signal works in a task as well.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
+
+_Wakeup = Callable[..., object]
 
 
 class Signal:
@@ -23,16 +26,22 @@ class Signal:
 
     `await signal` waits for the next `fire()`. Firing without a waiter is
     remembered until the next wait, once.
+
+    To a task it looks like a future (the duck-typed protocol that asyncio's
+    tasks accept), because asking which of the two awaits costs more than the
+    wait itself.
     """
 
-    __slots__ = ("_fired", "_waiter")
+    __slots__ = ("_asyncio_future_blocking", "_cancelled", "_fired", "_waiter")
 
     def __init__(self) -> None:
-        self._waiter: Run | asyncio.Future[None] | None = None
+        self._waiter: Run | tuple[_Wakeup, contextvars.Context | None] | None = None
         self._fired = False
+        self._cancelled = False
+        self._asyncio_future_blocking = False
 
     def fire(self) -> None:
-        """Wake the waiter now; its code runs before this returns."""
+        """Wake the waiter: a Run's code goes on before this returns, a task in the next iteration."""
         waiter = self._waiter
         if waiter is None:
             self._fired = True
@@ -40,8 +49,8 @@ class Signal:
         self._waiter = None
         if type(waiter) is Run:
             waiter._step(None)
-        elif not waiter.done():  # type: ignore[union-attr]  # a future, by elimination
-            waiter.set_result(None)  # type: ignore[union-attr]
+        else:
+            self._wake_task(waiter)  # type: ignore[arg-type]  # not a Run, by the line above
 
     def clear(self) -> None:
         """Forget a fire that nobody waited for."""
@@ -52,18 +61,41 @@ class Signal:
             self._fired = False
             return
         assert self._waiter is None, "a Signal has one waiter"
-        if asyncio.current_task() is not None:
-            future = asyncio.get_running_loop().create_future()
-            self._waiter = future
-            try:
-                yield from future
-            finally:
-                self._waiter = None
-            return
+        self._asyncio_future_blocking = True
         try:
             yield self
         finally:
             self._waiter = None
+
+    # --- what a task asks of a future -----------------------------------------------------------
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop; a Signal belongs to whichever fires it."""
+        return asyncio.get_running_loop()
+
+    def add_done_callback(self, wakeup: _Wakeup, *, context: contextvars.Context | None = None) -> None:
+        """Remember how to wake the task."""
+        self._waiter = (wakeup, context)
+
+    def result(self) -> None:
+        """Nothing, or CancelledError when the task was cancelled while it waited."""
+        if self._cancelled:
+            self._cancelled = False
+            raise asyncio.CancelledError
+
+    def cancel(self, msg: object = None) -> bool:
+        """Wake the waiting task with CancelledError."""
+        waiter = self._waiter
+        if not isinstance(waiter, tuple):
+            return False
+        self._waiter = None
+        self._cancelled = True
+        self._wake_task(waiter)
+        return True
+
+    def _wake_task(self, waiter: tuple[_Wakeup, contextvars.Context | None]) -> None:
+        wakeup, context = waiter
+        asyncio.get_running_loop().call_soon(wakeup, self, context=context)
 
 
 class Run:

@@ -40,17 +40,17 @@ class Server:
         ssl: SSLContext | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Prepare a server; it must be made where an event loop runs unless a clock is given.
+        """Prepare a server.
 
         Args:
             app: what to serve.
             config: limits and time-outs.
             ssl: serve HTTPS with this context.
-            clock: the running loop's when left out.
+            clock: the running event loop's when left out.
         """
         self._app = app
         self._ssl = ssl
-        self._clock = clock or LoopClock(asyncio.get_running_loop())
+        self._clock = clock or LoopClock()
         self._hub = Hub(config, self._clock)
         self._listener: asyncio.Server | None = None
         self._ticker: Any = None

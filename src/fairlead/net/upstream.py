@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import socket
+import select
 import ssl
 from typing import Final, cast
 
@@ -51,6 +51,7 @@ PAUSE_BYTES: Final = 262_144
 """Unread body beyond which reading pauses."""
 
 _PEEK_AFTER_S: Final = 1.0
+_UNSENT: Final = "closed the connection before the request was sent"
 _BODILESS: Final = frozenset((204, 304))
 
 
@@ -82,7 +83,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_buffered", "_chunked", "_clock", "_connected", "_expecting", "_failure", "_head", "_head_only",
         "_interim", "_keep", "_label", "_max_head_bytes", "_parser", "_pause_at", "_paused", "_pieces",
-        "_pool", "_raw", "_reason", "_sent", "_signal", "_sock", "_tail", "_transport", "_unframed",
+        "_pool", "_raw", "_reason", "_sent", "_signal", "_tail", "_transport", "_unframed",
         "_until_eof", "_whole_only", "_whole_request", "_why", "_write_paused",
         "deadline", "finished", "reused",
     )
@@ -105,7 +106,6 @@ class Connection(asyncio.Protocol):
         self._signal = Signal()
         self._transport: asyncio.Transport
         self._connected = False
-        self._sock: socket.socket | None = None
         self._failure: type[UpstreamError] | None = None
         self._why = ""
         self._paused = False
@@ -148,12 +148,13 @@ class Connection(asyncio.Protocol):
         if self._failure is not None:
             return
         transport = self._transport
-        if transport.is_closing():
-            self._fail(UpstreamDisconnected, "closed the connection before the request was sent")
-            return
-        self._sent = True
-        self._expecting = True
-        transport.write(data)
+        if not self._connected:
+            self._fail(UpstreamDisconnected, _UNSENT)
+        elif not transport.is_closing():
+            self._sent = True
+            self._expecting = True
+            transport.write(data)
+        # Else `connection_lost` is on its way, and says why.
 
     async def send_piece(self, data: bytes, *, last: bool = False) -> bool:
         """Send more of a streamed body, framed by the caller, as fast as the upstream takes it.
@@ -246,10 +247,6 @@ class Connection(asyncio.Protocol):
 
     # --- the client's side -----------------------------------------------------------------
 
-    def attach(self, sock: socket.socket) -> None:
-        """Remember the transport's socket, to look at while the connection idles."""
-        self._sock = sock
-
     def usable(self, idle_since: float) -> bool:
         """Whether a pooled connection is still there.
 
@@ -259,15 +256,12 @@ class Connection(asyncio.Protocol):
         """
         if self._failure is not None or self._transport.is_closing():
             return False
-        if self._sock is None or self._clock.now - idle_since < _PEEK_AFTER_S:
+        if self._clock.now - idle_since < _PEEK_AFTER_S:
             return True
-        try:
-            self._sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False  # the peer closed it, or sent bytes nobody asked for
+        # Readable: the peer closed it, or sent bytes nobody asked for.
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
+        return not poll.poll(0)
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -321,6 +315,7 @@ class Connection(asyncio.Protocol):
         self._ended(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._connected = False
         self._ended(exc)
         # Breaks the reference cycle with the parser; nothing is fed after this.
         del self._parser
@@ -447,10 +442,10 @@ class Connection(asyncio.Protocol):
             return
         if self.finished:
             self._close()
-        elif not self._sent:
-            self._fail(UpstreamDisconnected, "closed the connection before the request was sent")
         elif isinstance(exc, ssl.SSLError):
             self._fail(UpstreamTlsFailed, f"ended the TLS connection: {tls_reason(exc)}")
+        elif not self._sent:
+            self._fail(UpstreamDisconnected, _UNSENT)
         elif self._head is None and self._unframed == 0:
             self._fail(UpstreamDisconnected, "closed the connection before it answered")
         else:

@@ -2,8 +2,9 @@
 
 The parts: `anthropic_request` reads a client's body, `anthropic_encode` writes
 an upstream's; `anthropic_answer` has whole answers both ways, `anthropic_stream`
-reads a stream and `anthropic_render` writes one; `anthropic_watch` reads a
-stream that is not translated; `anthropic_errors` has errors both ways.
+reads a stream and `anthropic_render` writes one; `anthropic_errors` has errors
+both ways. For calls that are not translated, `anthropic_watch` reads a stream in
+passing and `anthropic_history` takes other providers' reasoning out of a request.
 """
 
 from __future__ import annotations

@@ -231,7 +231,8 @@ def _tool_result(block: wire.ToolResultBlock, at: str) -> ToolResultPart:
     if block.toolset_name is not None:
         raise _refuse(f"{at}.toolset_name", "a toolset")
     content: list[TextPart | ImagePart | FilePart] = []
-    for part in _parts(block.content, f"{at}.content", "tool_result"):
+    # A result may be empty, where a message may not.
+    for part in _parts(block.content or [], f"{at}.content", "tool_result"):
         assert isinstance(part, TextPart | ImagePart | FilePart), "_ALLOWED admits no other block"
         content.append(part)
     return ToolResultPart(

@@ -49,9 +49,7 @@ class AnthropicWatcher:
 
     def rest(self) -> bytes:
         """See `Watcher.rest`. The bytes are kept: a blank line fed afterwards completes the event."""
-        left = self._buffer.rest()
-        self._buffer.feed(left)
-        return left
+        return self._buffer.rest()
 
     def _read(self, data: bytes) -> bytes:
         glimpse = self.glimpse

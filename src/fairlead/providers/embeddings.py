@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import sys
 from array import array
 from typing import Final, Literal, Protocol, TypeVar
@@ -184,10 +185,9 @@ def in_encoding(body: bytes, encoding: Literal["float", "base64"]) -> bytes:
 
 def to_base64(vector: list[float]) -> str:
     """32-bit little-endian floats in base64. Raises BadUpstreamAnswer when one does not fit."""
-    try:
-        floats = array("f", vector)
-    except OverflowError as error:
-        raise BadUpstreamAnswer("an embedding holds a number that is no 32-bit float") from error
+    floats = array("f", vector)
+    if not all(map(math.isfinite, floats)):
+        raise BadUpstreamAnswer("an embedding holds a number that is no 32-bit float")
     if _BIG_ENDIAN:
         floats.byteswap()
     return base64.b64encode(floats.tobytes()).decode("ascii")

@@ -8,7 +8,7 @@ for the same reason.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
@@ -17,7 +17,9 @@ from fairlead.providers.rewrite import invalid_field, object_fields
 
 T = TypeVar("T")
 
-NULL = b"null"
+NULL: Final = b"null"
+
+_NO_TRANSLATION: Final = "this cannot be translated for the chosen target"
 
 
 class Fields:
@@ -97,12 +99,13 @@ def decode_field(name: str, value: bytes, kind: Any) -> Any:
         # msgspec has one exception for all; its text is the only way to tell an unknown
         # field, or an unknown kind of part, from a wrong one.
         text = str(error)
-        unknown_kind = text.startswith("Invalid value") and (invalid.param or "").endswith(".type")
+        param = invalid.param or name
+        if "unknown field" in text:
+            param = f"{param}.{text.split('`')[1][:100]}"
+            raise UnsupportedByTarget(f"{param}: {_NO_TRANSLATION}", param=param) from error
         # A field that must be null is one that an answer may have, and a request may not.
-        if unknown_kind or "unknown field" in text or text.startswith("Expected `null`,"):
-            raise UnsupportedByTarget(
-                f"{invalid.message}; it cannot be translated for this target", param=invalid.param
-            ) from error
+        if text.startswith("Expected `null`,") or (text.startswith("Invalid ") and param.endswith(".type")):
+            raise UnsupportedByTarget(f"{invalid.message}; {_NO_TRANSLATION}", param=param) from error
         raise invalid from error
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"{name}: {error}", param=name) from error

@@ -16,11 +16,20 @@ from fairlead.providers.openai_chat_decode import ChatDecoder
 from fairlead.providers.openai_chat_encode import encode_chat
 from fairlead.providers.openai_chat_parse import parse_chat
 from fairlead.providers.openai_chat_render import ChatEncoder
-from fairlead.providers.openai_flavour import ENGINE, OPENAI, Flavour
+from fairlead.providers.openai_flavour import COMPATIBLE, ENGINE, OPENAI, Flavour
 from fairlead.providers.openai_watch import ChatWatcher, glance
 from fairlead.types import Failure, Headers
 
-__all__ = ["ENGINE", "OPENAI", "ChatWatcher", "Flavour", "OpenAIChatClient", "OpenAIChatUpstream", "glance"]
+__all__ = [
+    "COMPATIBLE",
+    "ENGINE",
+    "OPENAI",
+    "ChatWatcher",
+    "Flavour",
+    "OpenAIChatClient",
+    "OpenAIChatUpstream",
+    "glance",
+]
 
 HEARTBEAT = b": ping\n\n"
 

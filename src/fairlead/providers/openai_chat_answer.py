@@ -134,15 +134,15 @@ def decode_answer(body: bytes) -> Answer:
         raise BadUpstreamAnswer(f"the upstream reported an error: {failure_of(200, [], body).message}")
     if not wire.choices:
         raise BadUpstreamAnswer("the upstream's answer has no choices")
-    answer_id = wire.id or ""
+    stem = stem_of(wire)
     usage = read_usage(wire.usage)
     if usage is None and wire.x_groq is not None:
         usage = read_usage(wire.x_groq.usage)
     return Answer(
-        id=answer_id,
+        id=wire.id or "",
         model=wire.model or "",
         created=int(wire.created or 0),
-        choices=tuple(_choice(choice, answer_id) for choice in wire.choices),
+        choices=tuple(_choice(choice, stem) for choice in wire.choices),
         usage=usage,
         system_fingerprint=wire.system_fingerprint,
         service_tier=wire.service_tier,
@@ -193,13 +193,22 @@ def arguments_of(value: msgspec.Raw) -> str:
         raise BadUpstreamAnswer("a tool call's arguments are not valid text") from error
 
 
-def made_up_call_id(answer_id: str, choice: int, index: int) -> str:
-    """An id for a call that came without one: the same every time, unlike in every answer."""
-    stem = _UNFIT.sub("", answer_id)[-24:]
-    return f"call_{stem}_{choice}_{index}"
+def call_id_of(given: str | None, stem: str, choice: int, index: int) -> str:
+    """The id of a call, or one made up: the same every time, and unlike in every answer.
+
+    TGI numbers the calls of each answer from 0, which no conversation can use.
+    """
+    if given and not given.isdecimal():
+        return given
+    return f"call_{_UNFIT.sub('', stem)[-24:]}_{choice}_{index}"
 
 
-def _choice(choice: WireChoice, answer_id: str) -> Choice:
+def stem_of(wire: WireAnswer) -> str:
+    """What tells this answer from others: its id, or where an engine gives none the time."""
+    return wire.id or str(int(wire.created or 0))
+
+
+def _choice(choice: WireChoice, stem: str) -> Choice:
     message = choice.message or choice.delta or WireContent(content=choice.text)
     parts: list[Part] = list(read_details(message.reasoning_details or ()))
     reasoning = message.reasoning_content or message.reasoning
@@ -217,7 +226,7 @@ def _choice(choice: WireChoice, answer_id: str) -> Choice:
         google = call.extra_content.google if call.extra_content else None
         parts.append(
             ToolCallPart(
-                id=call.id or made_up_call_id(answer_id, choice.index, index),
+                id=call_id_of(call.id, stem, choice.index, index),
                 name=function.name,
                 arguments=arguments_of(function.arguments) or "{}",
                 signature=google.thought_signature if google else None,
@@ -266,6 +275,7 @@ def call_fields(part: ToolCallPart) -> dict[str, object]:
 
 
 def call_head(call_id: str, name: str, arguments: str, signature: str | None) -> dict[str, object]:
+    """The fields of a call, whole or as it begins in a stream."""
     fields: dict[str, object] = {
         "id": call_id,
         "type": "function",

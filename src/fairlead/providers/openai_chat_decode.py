@@ -29,9 +29,10 @@ from fairlead.providers.openai_chat_answer import (
     WireChoice,
     WireContent,
     arguments_of,
+    call_id_of,
     decode_wire,
     finish_of,
-    made_up_call_id,
+    stem_of,
 )
 from fairlead.providers.openai_errors import failure_in_stream, is_error
 from fairlead.providers.openai_sse import DONE, EventBuffer, data_of, events, named
@@ -72,7 +73,7 @@ class _Calls:
     def __bool__(self) -> bool:
         return bool(self._calls)
 
-    def feed(self, piece: WireCall, answer_id: str, out: list[Event]) -> None:
+    def feed(self, piece: WireCall, stem: str, out: list[Event]) -> None:
         name = (piece.function.name if piece.function else None) or ""
         call = self._call(piece, name)
         if piece.id and not call.id:
@@ -91,7 +92,7 @@ class _Calls:
             out.append(
                 ToolCallBegin(
                     index=call.index,
-                    id=call.id or made_up_call_id(answer_id, self._choice, call.index),
+                    id=call_id_of(call.id, stem, self._choice, call.index),
                     name=call.name,
                     choice=self._choice,
                     signature=call.signature,
@@ -123,13 +124,13 @@ class _Calls:
 class ChatDecoder:
     """Decodes the stream of one request."""
 
-    __slots__ = ("_begun", "_buffer", "_calls", "_finished", "_id", "_over")
+    __slots__ = ("_begun", "_buffer", "_calls", "_finished", "_over", "_stem")
 
     def __init__(self) -> None:
         self._buffer = EventBuffer()
         self._begun = False
         self._over = False
-        self._id = ""
+        self._stem = ""
         self._calls: dict[int, _Calls] = {}
         self._finished: set[int] = set()
 
@@ -152,7 +153,7 @@ class ChatDecoder:
             self._over = True
             out.append(End())
             return
-        if named(event, b"error"):
+        if len(data) != len(event) - 6 and named(event, b"error"):  # more than one line of data
             self._fail(failure_in_stream(data), out)
             return
         wire = decode_wire(data)
@@ -170,8 +171,8 @@ class ChatDecoder:
         # Azure opens with a chunk that has neither id nor choices, only what its filter says.
         if not self._begun and (wire.id or choices):
             self._begun = True
-            self._id = wire.id or ""
-            out.append(Begin(id=self._id, model=wire.model or "", created=int(wire.created or 0)))
+            self._stem = stem_of(wire)
+            out.append(Begin(id=wire.id or "", model=wire.model or "", created=int(wire.created or 0)))
         usage = read_usage(wire.usage)
         if usage is None and wire.x_groq is not None:
             usage = read_usage(wire.x_groq.usage)
@@ -202,7 +203,7 @@ class ChatDecoder:
         if delta.refusal:
             out.append(RefusalDelta(text=delta.refusal, choice=index))
         for piece in delta.tool_calls or ():
-            self._calls.setdefault(index, _Calls(index)).feed(piece, self._id, out)
+            self._calls.setdefault(index, _Calls(index)).feed(piece, self._stem, out)
         if choice.finish_reason:
             self._finished.add(index)
             reason, stop_sequence = finish_of(

@@ -90,7 +90,7 @@ def encode_chat(request: ChatRequest, model: str, flavour: Flavour) -> Outgoing:
         if name in _OTHER_DIALECTS:
             raise _refusal(name, "has no such option")
         body[name] = value
-    stream_options = writer.advisory(request.advisory, body)
+    stream_options = writer.advisory(request, body)
     if request.stream:
         # Usage is always asked for: the record needs it.
         body["stream"] = True
@@ -111,11 +111,14 @@ class _Writer:
         self._flavour = flavour
         self.ignored: list[str] = []
 
-    def advisory(self, fields: dict[str, msgspec.Raw], body: dict[str, object]) -> dict[str, object]:
+    def advisory(self, request: ChatRequest, body: dict[str, object]) -> dict[str, object]:
         """Write the advisory fields that the target takes. Return those inside `stream_options`."""
         stream_options: dict[str, object] = {}
-        for name, value in fields.items():
-            if not self._flavour.carries_advisory or name not in _CARRIED:
+        # OpenAI refuses metadata for what is not stored.
+        stored = "store" in request.extras and bytes(request.extras["store"]) == b"true"
+        for name, value in request.advisory.items():
+            unwanted = name == "metadata" and not stored
+            if not self._flavour.carries_advisory or name not in _CARRIED or unwanted:
                 self.ignored.append(name)
             elif name == "stream_options":
                 stream_options |= msgspec.json.decode(value, type=dict[str, msgspec.Raw])

@@ -119,6 +119,7 @@ def take_stream_options(fields: Fields, advisory: dict[str, msgspec.Raw]) -> boo
 
 
 def take_stop(fields: Fields) -> tuple[str, ...]:
+    """The stop sequences: one, several or none."""
     stop: str | list[str] | None = fields.take("stop", str | list[str])
     if stop is None:
         return ()
@@ -126,6 +127,7 @@ def take_stop(fields: Fields) -> tuple[str, ...]:
 
 
 def take_n(fields: Fields) -> int:
+    """How many answers are wanted. Raises InvalidRequest."""
     n = fields.take("n", int)
     if n is None:
         return 1

@@ -53,6 +53,7 @@ class ChunkWriter:
         return bool(self._start)
 
     def begin(self, *, completion_id: str, kind: str, created: int, model: str) -> None:
+        """Fix what all chunks share; must come before the first."""
         common = {"id": completion_id, "object": kind, "created": created, "model": model}
         self._start = b"data: " + _encode(common)[:-1] + b',"choices":['
 

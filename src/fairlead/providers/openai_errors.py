@@ -173,7 +173,7 @@ def _failure(status: int, headers: Headers, message: str, detail: _Detail) -> Fa
     kind = _kind(effective, codes, message)
     return Failure(
         kind=kind,
-        message=_shown(message, kind),
+        message=_shown(message, kind) or f"the upstream answered {status}",
         status=status,
         code=presentable(codes[0])[:100] if codes else None,
         param=presentable(_text(detail.param))[:200] or None,

@@ -39,5 +39,8 @@ OPENAI: Final = Flavour(
 )
 """OpenAI itself, and Azure."""
 
-ENGINE: Final = Flavour(reasoning_field="reasoning_content")
-"""vLLM, SGLang, TGI, llama.cpp, Ollama and most hosted open models."""
+COMPATIBLE: Final = Flavour()
+"""The common core: TGI, llama.cpp, Ollama, and hosted APIs that refuse what they do not know."""
+
+ENGINE: Final = msgspec.structs.replace(COMPATIBLE, reasoning_field="reasoning_content")
+"""vLLM and SGLang, whose templates take earlier reasoning back."""

@@ -167,18 +167,22 @@ def as_summary(request: ChatRequest) -> bool:
 
 
 def item_id_of(prefix: str, request_id: str, index: int) -> str:
+    """The id of the item at `index`; its prefix tells the kind."""
     return f"{prefix}_{stem_of(request_id)}_{index}"
 
 
 def message_item(item_id: str, content: list[Json], status: str) -> Json:
+    """An assistant message."""
     return {"type": "message", "id": item_id, "status": status, "role": "assistant", "content": content}
 
 
 def text_part(text: str, logprobs: list[msgspec.Raw]) -> Json:
+    """A text part of a message."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
 
 
 def call_item(item_id: str, call: ToolCallPart, status: str) -> Json:
+    """A function call."""
     item: Json = {
         "type": "function_call",
         "id": item_id,

@@ -1,8 +1,9 @@
 """Reading a native Responses stream in passing.
 
-Nearly all events are deltas, and each carries the word `.delta"` exactly once
-outside its texts (inside them the quote is escaped). Blocks of deltas are
-counted; everything else is decoded.
+Nearly all events are deltas. One that arrives alone is recognised by its type.
+In a block of several, each carries the word `.delta"` exactly once outside its
+texts (inside them the quote is escaped), so they are counted; every other
+event is decoded.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True):
     object: str | None = None
 
 
+class _Kind(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    type: str = ""
+
+
+_KIND: Final = msgspec.json.Decoder(_Kind)
 _EVENT: Final = msgspec.json.Decoder(_Event)
 _RESPONSE: Final = msgspec.json.Decoder(_Response)
 
@@ -59,6 +65,9 @@ class ResponsesWatcher:
         glimpse = self.glimpse
         if glimpse.failure is not None or glimpse.ended:
             return b""
+        if self._buffer.idle and _is_one_delta(data):
+            glimpse.chunks += 1
+            return data
         try:
             block = self._buffer.feed(data)
         except BadUpstreamAnswer as error:
@@ -103,6 +112,17 @@ class ResponsesWatcher:
         elif event.type.endswith(".delta"):
             glimpse.chunks += 1
         return glimpse.failure is None
+
+
+def _is_one_delta(data: bytes) -> bool:
+    """Whether the bytes are one event, whole, and a delta: the usual case."""
+    start = data.find(b"\n", 0, 100) + 1
+    if not data.startswith(b"event: ") or not data.startswith(b"data: ", start) or not data.endswith(b"\n\n"):
+        return False
+    try:
+        return _KIND.decode(data[start + 6 :]).type.endswith(".delta")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def glance(body: bytes) -> Glimpse:

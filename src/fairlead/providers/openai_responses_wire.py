@@ -73,6 +73,8 @@ class FunctionCall(_Strict, frozen=True, kw_only=True):
     caller: None = None
     namespace: None = None
     async_: Literal[False] | None = msgspec.field(name="async", default=None)
+    async_dumped: Literal[False] | None = msgspec.field(name="async_", default=None)
+    """What `model_dump` of OpenAI's SDK calls the same field."""
     parsed_arguments: msgspec.Raw = NOTHING
     extra_content: ExtraContent | None = None
 

@@ -124,6 +124,7 @@ class ChatUsage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def chat_usage(usage: Usage) -> ChatUsage:
+    """Usage in the words of chat and text completions."""
     return ChatUsage(
         prompt_tokens=usage.input_tokens,
         completion_tokens=usage.output_tokens,
@@ -159,6 +160,7 @@ class ResponsesUsage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def responses_usage(usage: Usage) -> ResponsesUsage:
+    """Usage in the words of the Responses API."""
     return ResponsesUsage(
         input_tokens=usage.input_tokens,
         input_tokens_details=_ResponsesInput(

@@ -21,6 +21,7 @@ from fairlead.errors import InvalidRequest
 
 T = TypeVar("T")
 
+_MAX_REASON_CHARS: Final = 300
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -130,6 +131,8 @@ def invalid_field(field: str, error: msgspec.ValidationError) -> InvalidRequest:
     msgspec says where only in its text, ``REASON - at `$.PATH` ``.
     """
     reason, _, path = str(error).partition(" - at `$")
+    # The decoder quotes the value at fault, however long it is.
+    reason = reason[:_MAX_REASON_CHARS]
     param = (field + path.rstrip("`")).lstrip(".")
     message = f"{param}: {_lower_first(reason)}" if param else f"the request body is not valid: {reason}"
     return InvalidRequest(message, param=param or None)

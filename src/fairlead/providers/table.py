@@ -9,6 +9,7 @@ import msgspec
 
 from fairlead.providers.anthropic import AnthropicClient, AnthropicWatcher
 from fairlead.providers.anthropic import glance as glance_message
+from fairlead.providers.anthropic_history import without_foreign_reasoning
 from fairlead.providers.dialect import ClientDialect, Glimpse, Watcher
 from fairlead.providers.openai_chat import ChatWatcher, OpenAIChatClient
 from fairlead.providers.openai_chat import glance as glance_chat
@@ -41,6 +42,10 @@ class Api(msgspec.Struct, frozen=True, kw_only=True):
     """Sent when an upstream finishes a stream without its dialect's own end mark."""
     glance: Callable[[bytes], Glimpse] = glance_any
     """Reads a whole native answer."""
+    clean: Callable[[bytes], bytes] | None = None
+    """Takes out of a native body what only other providers could read."""
+    count: Callable[[bytes], bytes] | None = None
+    """Answers without an upstream, for targets that cannot."""
     verbatim: bool = False
     """The answer is relayed byte for byte as it comes; it need not be JSON."""
 
@@ -82,16 +87,18 @@ def apis() -> dict[str, Api]:
         watcher=lambda strip: ResponsesWatcher(),
         glance=glance_response,
     )
+    anthropic = AnthropicClient()
     messages = Api(
         name="messages",
         scope="messages",
         suffix="/messages",
-        dialect=AnthropicClient(),
+        dialect=anthropic,
         dialect_name="anthropic",
         translatable=True,
         watcher=lambda strip: AnthropicWatcher(),
         end_mark=b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
         glance=glance_message,
+        clean=without_foreign_reasoning,
     )
     table = {
         "/v1/chat/completions": chat,
@@ -102,8 +109,9 @@ def apis() -> dict[str, Api]:
             name="count_tokens",
             scope="count_tokens",
             suffix="/messages/count_tokens",
-            dialect=messages.dialect,
+            dialect=anthropic,
             dialect_name="anthropic",
+            count=anthropic.count_tokens,
         ),
     }
     for path, scope, verbatim in (

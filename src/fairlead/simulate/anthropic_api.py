@@ -33,6 +33,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
+        """What of the block the model reads, as text."""
         if self.type in ("text", "thinking"):
             return self.text or self.thinking or ""
         if self.type == "tool_use":
@@ -79,6 +80,8 @@ class OutputConfig(msgspec.Struct, frozen=True):
 
 
 class CountBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of /v1/messages/count_tokens."""
+
     model: str
     messages: Annotated[list[AnthropicMessage], Meta(min_length=1)]
     system: str | list[Block] | None = None
@@ -93,6 +96,8 @@ class CountBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessagesBody(CountBody, frozen=True, kw_only=True):
+    """Body of /v1/messages."""
+
     max_tokens: Annotated[int, Meta(ge=1)]
     stream: bool | None = None
     temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -184,6 +189,7 @@ async def messages(service: Service, body: MessagesBody, outlet: Outlet, model: 
 
 
 async def count_tokens(body: CountBody, outlet: Outlet) -> None:
+    """Answer how many tokens a prompt has."""
     await outlet.whole(_encode({"input_tokens": max(1, count(body.prompt()))}))
 
 

@@ -43,12 +43,15 @@ class ConverseToolUse(_Body, frozen=True, kw_only=True):
 
 
 class ConverseBlock(_Body, frozen=True, kw_only=True):
+    """A content block; exactly one field is set."""
+
     text: str | None = None
     tool_use: ConverseToolUse | None = None
     tool_result: ToolResult | None = None
 
     @property
     def words(self) -> str:
+        """What of the block the model reads, as text."""
         if self.text is not None:
             return self.text
         if self.tool_use is not None:
@@ -100,6 +103,8 @@ class ConverseTools(_Body, frozen=True, kw_only=True):
 
 
 class ConverseBody(_Body, frozen=True, kw_only=True):
+    """Body of Converse and ConverseStream."""
+
     messages: Annotated[list[ConverseMessage], Meta(min_length=1)]
     system: list[ConverseBlock] = []
     inference_config: InferenceConfig = InferenceConfig()

@@ -42,6 +42,8 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
+    """One message of a conversation."""
+
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[ContentPart] | None = None
     tool_calls: list[ToolCall] | None = None
@@ -54,6 +56,7 @@ class ChatMessage(msgspec.Struct, frozen=True):
         return self.content or ""
 
     def rendered(self) -> str:
+        """The message as the model reads it."""
         calls = "".join(
             f"{call.function.name}({call.function.arguments})\n"
             for call in self.tool_calls or ()
@@ -122,6 +125,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stops(self) -> tuple[str, ...]:
+        """Stop sequences, as a list however they were given."""
         if self.stop is None:
             return ()
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
@@ -156,6 +160,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChatBody(Sampling, frozen=True, kw_only=True):
+    """Body of /v1/chat/completions."""
+
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
     max_completion_tokens: Tokens | None = None
     tools: list[ChatTool] | None = None
@@ -209,6 +215,8 @@ class ChatBody(Sampling, frozen=True, kw_only=True):
 
 
 class CompletionBody(Sampling, frozen=True, kw_only=True):
+    """Body of /v1/completions."""
+
     prompt: Input
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None

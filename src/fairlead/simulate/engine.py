@@ -35,6 +35,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     instant: bool = False
 
     def step_s(self, sequences: int, prefill_tokens: int) -> float:
+        """Seconds that one step of the batch takes."""
         if self.instant:
             return 0.0
         full = self.base_s + self.per_sequence_s * sequences + self.per_prefill_token_s * prefill_tokens

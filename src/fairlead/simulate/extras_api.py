@@ -35,6 +35,7 @@ class EmbeddingBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def embeddings(service: Service, body: EmbeddingBody, outlet: Outlet, model: str) -> None:
+    """Answer /v1/embeddings."""
     texts = input_texts(body.input)
     if not 1 <= len(texts) <= MAX_INPUTS:
         raise InvalidRequest(f"`input` takes 1 to {MAX_INPUTS} texts, got {len(texts)}.", param="input")
@@ -132,6 +133,7 @@ def png(prompt: str, index: int, side: int = 16) -> bytes:
 
 
 async def images(service: Service, body: ImageBody, outlet: Outlet) -> None:
+    """Answer /v1/images/generations with a small PNG."""
     data = []
     for index in range(body.n or 1):
         encoded = base64.b64encode(png(body.prompt, index)).decode()
@@ -152,6 +154,7 @@ class TokenizeBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def tokenize_text(service: Service, body: TokenizeBody, outlet: Outlet) -> None:
+    """Answer /tokenize as vLLM does."""
     if body.prompt is not None:
         text = body.prompt
     elif body.messages is not None:
@@ -169,6 +172,7 @@ async def tokenize_text(service: Service, body: TokenizeBody, outlet: Outlet) ->
 
 
 def model_card(service: Service, model: str, created: int) -> dict[str, object]:
+    """One entry of /v1/models."""
     return {
         "id": model,
         "object": "model",

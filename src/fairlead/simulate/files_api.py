@@ -43,6 +43,8 @@ _LINE = msgspec.json.Decoder(BatchLine)
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file in memory."""
+
     id: str
     filename: str
     purpose: str
@@ -79,6 +81,7 @@ class FileStore:
     # --- files --------------------------------------------------------------------------------
 
     def upload(self, form: dict[str, FormPart]) -> dict[str, object]:
+        """Keep an uploaded file."""
         part = form.get("file")
         if part is None:
             raise InvalidRequest("`file` is required.", param="file")
@@ -100,12 +103,14 @@ class FileStore:
         return stored
 
     def file(self, file_id: str) -> StoredFile:
+        """The file of this id. Raises NotFound."""
         stored = self._files.get(file_id)
         if stored is None:
             raise NotFound(f"No such File object: {file_id}", param="id")
         return stored
 
     def delete(self, file_id: str) -> dict[str, object]:
+        """Forget a file."""
         self.file(file_id)
         del self._files[file_id]
         return {"id": file_id, "object": "file", "deleted": True}
@@ -116,6 +121,7 @@ class FileStore:
     # --- batches ------------------------------------------------------------------------------
 
     def create_batch(self, body: BatchBody) -> dict[str, object]:
+        """Start a batch over an uploaded file."""
         stored = self.file(body.input_file_id)
         if body.endpoint != "/v1/chat/completions":
             raise InvalidRequest(f"Batches for {body.endpoint} are not simulated.", param="endpoint")
@@ -146,6 +152,7 @@ class FileStore:
         return batch
 
     def batch(self, batch_id: str) -> dict[str, object]:
+        """The batch of this id. Raises NotFound."""
         batch = self._batches.get(batch_id)
         if batch is None:
             raise NotFound(f"No such batch: {batch_id}", param="id")

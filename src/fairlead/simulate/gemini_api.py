@@ -30,12 +30,15 @@ class GeminiCall(_Body, frozen=True, kw_only=True):
 
 
 class GeminiPart(_Body, frozen=True, kw_only=True):
+    """One part of a turn."""
+
     text: str | None = None
     function_call: GeminiCall | None = None
     function_response: JsonValue = None
 
     @property
     def words(self) -> str:
+        """What of the part the model reads, as text."""
         if self.text is not None:
             return self.text
         if self.function_call is not None:
@@ -46,6 +49,8 @@ class GeminiPart(_Body, frozen=True, kw_only=True):
 
 
 class GeminiContent(_Body, frozen=True, kw_only=True):
+    """One turn."""
+
     parts: list[GeminiPart] = []
     role: str | None = None
 
@@ -93,6 +98,8 @@ class GenerationConfig(_Body, frozen=True, kw_only=True):
 
 
 class GenerateBody(_Body, frozen=True, kw_only=True):
+    """Body of generateContent."""
+
     contents: Annotated[list[GeminiContent], Meta(min_length=1)]
     system_instruction: GeminiContent | None = None
     tools: list[GeminiTool] = []
@@ -180,11 +187,13 @@ async def generate(service: Service, body: GenerateBody, outlet: Outlet, model: 
 
 
 async def count_tokens(body: CountTokensBody, outlet: Outlet) -> None:
+    """Answer how many tokens a prompt has."""
     total = sum(count(content.words) for content in body.contents)
     await outlet.whole(_encode({"totalTokens": total}))
 
 
 async def embed_content(service: Service, body: EmbedBody, outlet: Outlet) -> None:
+    """Answer embedContent."""
     dimensions = body.output_dimensionality or service.config.embedding_dimensions
     await outlet.whole(_encode({"embedding": {"values": embed(body.content.words, dimensions)}}))
 

@@ -12,6 +12,8 @@ _MAX_PARTS = 100
 
 
 class FormPart(msgspec.Struct, frozen=True, kw_only=True):
+    """One field or file of a form."""
+
     name: str
     filename: str | None
     content_type: str

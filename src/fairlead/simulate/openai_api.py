@@ -72,6 +72,7 @@ async def chat(service: Service, body: ChatBody, outlet: Outlet, model: str) -> 
 
 
 def chat_answer(service: Service, body: ChatBody, generation: Generation) -> Json:
+    """A whole chat completion."""
     answer: Json = {
         "id": generation.id,
         "object": "chat.completion",

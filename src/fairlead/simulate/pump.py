@@ -52,6 +52,7 @@ class Job:
         self._pump.leave(self._ids)
 
     def deliver(self, choice: int, index: int) -> None:
+        """The engine made a token for one of the choices."""
         self._pending.append((choice, index))
         self._signal.fire()
 

@@ -38,6 +38,7 @@ class InputItem(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
+        """What of the item the model reads, as text."""
         content = self.output if self.type == "function_call_output" else self.content
         if isinstance(content, list):
             return "\n".join(part.text or f"<{part.type}>" for part in content)
@@ -70,6 +71,8 @@ class ReasoningOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResponseBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of /v1/responses."""
+
     model: str
     input: str | list[InputItem]
     instructions: str | None = None

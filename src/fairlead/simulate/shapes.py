@@ -105,6 +105,7 @@ def error_headers(shape: Shape, status: int) -> bytes:
 
 
 def error_of(shape: Shape, error: FairleadError) -> bytes:
+    """The body of an error, in the words of this dialect."""
     message = error.message
     if shape == "anthropic" and isinstance(error, ContextWindowExceeded):
         message = f"prompt is too long: {message}"

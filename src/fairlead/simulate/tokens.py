@@ -23,6 +23,7 @@ def tokenize(text: str) -> list[str]:
 
 
 def count(text: str) -> int:
+    """Tokens in a text."""
     return sum(1 for _ in _TOKEN.finditer(text))
 
 

@@ -5,8 +5,8 @@ status class), so a record costs one dictionary look-up and a few bisections;
 the metrics with fewer labels are sums over cells, made when somebody asks.
 Nothing here is called while a request is under way, and nothing does I/O.
 
-The number of cells is bounded: beyond the limit records fold into cells
-labelled `other`, and `fairlead_metrics_overflow_total` counts them. Values
+The numbers of names and of cells are bounded: what comes beyond folds into
+cells labelled `other`, and `fairlead_metrics_overflow_total` counts it. Values
 that are true of a moment (requests in flight, breaker states) are not folded;
 the caller passes them as `Gauge`s when it asks for the families.
 
@@ -99,15 +99,19 @@ class _Cell:
 class Metrics:
     """The accumulated metrics of one worker; a sink of the recorder."""
 
-    def __init__(self, *, version: str = "", max_cells: int = 1000) -> None:
+    def __init__(self, *, version: str = "", max_names: int = 200, max_cells: int = 4000) -> None:
         """Start at zero.
 
         Args:
             version: the product's version, for `fairlead_build_info`.
+            max_names: models, and targets, that are kept apart.
             max_cells: combinations of labels that are kept apart.
         """
         self._version = version
+        self._max_names = max_names
         self._max_cells = max_cells
+        self._models: set[str] = set()
+        self._targets: set[str] = set()
         self._cells: dict[_Key, _Cell] = {}
         self._attempts: dict[tuple[str, str], int] = {}
         self._streams: dict[str, int] = {}
@@ -149,7 +153,7 @@ class Metrics:
             if usage.reasoning_tokens:
                 cell.reasoning += usage.reasoning_tokens
             if record.attempts:
-                seconds = record.overhead_s
+                seconds = max(record.overhead_s, 0.0)
                 overhead[bisect_left(OVERHEAD_BOUNDS_S, seconds)] += 1
                 self._overhead_sum += seconds
                 seconds = record.queue_s
@@ -165,24 +169,29 @@ class Metrics:
 
     def _cell(self, record: RequestRecord) -> _Cell:
         """The cell of a key that is not known as it stands: new, with odd names, or one too many."""
+        status_class = min(max(record.status // 100, 0), 9)
         key = (
-            clean(record.model),
-            clean(record.target),
+            self._bounded(record.model, self._models),
+            self._bounded(record.target, self._targets),
             clean(record.endpoint),
             record.outcome,
-            record.status // 100,
+            status_class,
         )
-        cell = self._cells.get(key)
-        if cell is not None:
-            return cell
-        if len(self._cells) >= self._max_cells:
+        if key not in self._cells and len(self._cells) >= self._max_cells:
+            key = (OTHER, OTHER, OTHER, record.outcome, status_class)
+        if OTHER in key:
             self._overflow += 1
-            key = (OTHER, OTHER, OTHER, record.outcome, min(max(record.status // 100, 0), 9))
-            cell = self._cells.get(key)
-            if cell is not None:
-                return cell
-        cell = self._cells[key] = _Cell()
-        return cell
+        return self._cells.setdefault(key, _Cell())
+
+    def _bounded(self, name: str, known: set[str]) -> str:
+        """`name` as a label: itself, cleaned, while there are few; `other` once there are many."""
+        name = clean(name)
+        if name in known:
+            return name
+        if len(known) >= self._max_names:
+            return OTHER
+        known.add(name)
+        return name
 
     def _count_attempts(self, attempts: tuple[Attempt, ...]) -> None:
         counts = self._attempts
@@ -191,12 +200,8 @@ class Metrics:
             reason = "ok" if failure is None else failure.kind
             key = (attempt.target, reason)
             if key not in counts:
-                key = (clean(attempt.target), reason)
-                if key not in counts:
-                    if len(counts) >= self._max_cells:
-                        self._overflow += 1
-                        key = (OTHER, reason)
-                    counts.setdefault(key, 0)
+                key = (self._bounded(attempt.target, self._targets), reason)
+                counts.setdefault(key, 0)
             counts[key] += 1
 
     def _count_stream(self, cell: _Cell, record: RequestRecord) -> None:
@@ -261,7 +266,7 @@ class Metrics:
         yield single(
             "fairlead_metrics_overflow_total",
             "counter",
-            "Observations counted under `other` because there are too many label combinations.",
+            "Requests counted under `other` because there are too many names or combinations of labels.",
             self._overflow,
         )
 

@@ -85,6 +85,16 @@ def test_broken_providers(options: dict[str, object], message: str) -> None:
     assert provider_faults(**options) == [message]
 
 
+@pytest.mark.parametrize(
+    ("header", "secret"),
+    [("Authorization", True), ("x-api-key", True), ("X-Relay-Token", True), ("Cookie", True),
+     ("x-apikey", True), ("x-team", False), ("x-keyboard", False), ("x-tokens-left", False)],
+)  # fmt: skip
+def test_headers_that_carry_credentials_take_references_only(header: str, secret: bool) -> None:
+    assert (provider_faults(type="openai", headers={header: "literal"}) != []) is secret
+    assert provider_faults(type="openai", headers={header: cfg.Secret("env:A")}) == []
+
+
 @pytest.mark.parametrize("name", ["a/b", "", "-a", "a b", "x" * 65])
 def test_a_providers_name_is_part_of_target_names(name: str) -> None:
     config = cfg.Config(providers={name: cfg.Provider(type="simulated")})

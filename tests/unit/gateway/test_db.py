@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -112,6 +113,17 @@ def test_a_key_that_ended_or_was_rotated_is_not_rotated(
 
     with pytest.raises(Conflict):
         runner.run(db.rotate(store, key.id, now=NOW + (10 if before == "expired" else 1)))
+
+
+@pytest.mark.parametrize("grace_s", [-1.0, math.inf, math.nan])
+def test_a_grace_without_an_end_is_refused(store: Database, runner: asyncio.Runner, grace_s: float) -> None:
+    key = runner.run(db.create(store, Scope(name="a"), now=NOW)).key
+
+    with pytest.raises(InvalidRequest) as caught:
+        runner.run(db.rotate(store, key.id, now=NOW, grace_s=grace_s))
+
+    assert caught.value.param == "grace_s"
+    assert runner.run(db.list_keys(store)) == [key]
 
 
 def test_of_two_rotations_at_once_one_wins_and_its_grace_holds(

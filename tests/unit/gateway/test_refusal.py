@@ -20,7 +20,9 @@ def test_the_clients_own_fault_keeps_the_upstreams_status_and_words() -> None:
 
 
 def test_our_own_credential_is_never_the_clients_401() -> None:
-    error = client_error(Failure(kind=FailureKind.AUTH, message="Incorrect key sk-123", status=401), b"sk-123")
+    error = client_error(
+        Failure(kind=FailureKind.AUTH, message="Incorrect key sk-123", status=401), b"sk-123"
+    )
     assert error.status == 502
     assert "sk-123" not in error.message
 

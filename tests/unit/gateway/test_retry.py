@@ -66,7 +66,9 @@ def test_a_long_retry_after_is_the_clients_to_wait() -> None:
     assert step(FailureKind.RATE_LIMITED, others=False, retry_after_s=5.1).step is Step.STOP
 
 
-@pytest.mark.parametrize("kind", [FailureKind.AUTH, FailureKind.QUOTA, FailureKind.NOT_FOUND, FailureKind.UNSUPPORTED])
+@pytest.mark.parametrize(
+    "kind", [FailureKind.AUTH, FailureKind.QUOTA, FailureKind.NOT_FOUND, FailureKind.UNSUPPORTED]
+)
 def test_what_the_same_target_would_repeat_is_asked_elsewhere_or_not_at_all(kind: FailureKind) -> None:
     assert step(kind).step is Step.NEXT
     assert step(kind, others=False).step is Step.STOP

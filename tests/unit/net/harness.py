@@ -163,7 +163,7 @@ class _AnswerReader:
     def __init__(self) -> None:
         self.answers: list[Answer] = []
         self._headers: dict[str, str] = {}
-        self._body = b""
+        self._body: list[bytes] = []
         self._parser = httptools.HttpResponseParser(self)
         self._open = False
 
@@ -175,21 +175,23 @@ class _AnswerReader:
         return self.answers
 
     def on_message_begin(self) -> None:
-        self._headers, self._body, self._open = {}, b"", True
+        self._headers, self._body, self._open = {}, [], True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         assert name.decode() not in self._headers
         self._headers[name.decode()] = value.decode("latin-1")
 
     def on_body(self, body: bytes) -> None:
-        self._body += body
+        self._body.append(body)
 
     def on_message_complete(self) -> None:
         self._add(complete=True)
 
     def _add(self, *, complete: bool) -> None:
         self._open = False
-        self.answers.append(Answer(self._parser.get_status_code(), self._headers, self._body, complete))
+        self.answers.append(
+            Answer(self._parser.get_status_code(), self._headers, b"".join(self._body), complete)
+        )
 
 
 def read_answers(raw: bytes) -> list[Answer]:
@@ -287,6 +289,10 @@ class Client:
     def closed(self) -> bool:
         """The server has closed the connection, or its half of it."""
         return self.transport.closing or self.transport.half_closed
+
+    def is_paused(self) -> bool:
+        """The server does not read from this connection for now."""
+        return not self.transport.reading
 
     def _deliver(self) -> None:
         while self._unread and self.transport.reading and not self.transport.closing:

@@ -129,15 +129,15 @@ def test_input_held_for_later_is_bounded() -> None:
     gate = Gate()
     with Stage(gate.app) as stage:
         client = stage.client()
-        client.send(GET, *[NEXT * 100] * 100)
-        assert not client.transport.reading
+        client.send(GET, *[NEXT * 100] * 30)
+        assert client.is_paused()
         held = len(client.protocol._held)  # type: ignore[attr-defined]  # what is bounded cannot be seen from outside
         assert 65_536 < held < 80_000
-        for _ in range(10_001):
+        for _ in range(3_001):
             gate.opened.fire()
             stage.clock.run()
             client._deliver()
-        assert len(client.answers) == 10_001
+        assert len(client.answers) == 3_001
 
 
 def test_one_client_cannot_hog_the_loop_with_pipelined_requests() -> None:
@@ -273,12 +273,40 @@ def test_a_streamed_body_waits_for_a_slow_application() -> None:
     with Stage(App(handle, lambda head: streamed())) as stage:
         client = stage.client()
         client.send(head, *[b"x" * 50_000] * 4)
-        assert not client.transport.reading
+        assert client.is_paused()
         stage.wait(300)  # the application's time, not the client's
         assert client.raw == b""
         wanted.fire()
-        assert client.transport.reading
+        assert not client.is_paused()
         assert len(client.answers[0].body) == 200_004
+
+
+def test_pieces_that_come_after_reading_paused_are_not_lost() -> None:
+    wanted = Signal()
+
+    async def handle(call: Call) -> None:
+        await wanted
+        await read_all(call)
+
+    with Stage(App(handle, lambda head: streamed())) as stage:
+        client = stage.client()
+        client.send(POST.replace(b"10", b"200000"), b"x" * 70_000)
+        assert client.is_paused()
+        client.protocol.data_received(b"x" * 30_000)  # as TLS does with what it has decrypted
+        stage.wait(300)
+        wanted.fire()
+        assert not client.is_paused()
+        client.send(b"x" * 100_000)
+        assert len(client.answers[0].body) == 200_004
+
+
+def test_a_client_may_send_the_body_without_waiting_for_the_continue() -> None:
+    with Stage(App(read_all, lambda head: streamed()), body_timeout_s=10) as stage:
+        client = stage.client()
+        wanted = stage.app.calls
+        client.send(EXPECT + b"01234", b"56789")
+        assert [call.received for call in wanted] == [True]
+        assert client.statuses == [200]
 
 
 @pytest.mark.parametrize(
@@ -761,6 +789,21 @@ def test_closing_waits_for_the_client_only_while_it_reads(taken: int) -> None:
             client.transport.take(taken)
         assert client.transport.aborted == (taken == 0)
         assert stage.server.connections == taken
+
+
+def test_closing_ends_even_when_the_client_stops_half_way() -> None:
+    async def handle(call: Call) -> None:
+        call.reply(200, b"", b"x" * 400_000)
+
+    request = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    with Stage(App(handle), body_timeout_s=10) as stage:
+        client = stage.client()
+        client.transport.stuck = True
+        client.send(request)
+        client.transport.take(399_000)
+        stage.wait(25)
+        assert client.transport.aborted
+        assert stage.server.connections == 0
 
 
 # --- many connections ---------------------------------------------------------------------------

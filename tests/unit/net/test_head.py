@@ -176,6 +176,13 @@ def test_a_buffer_knows_early_that_no_request_will_come(start: bytes) -> None:
         HeadBuffer(HeadParser(), 1024).feed(start)
 
 
+def test_a_bare_cr_in_the_request_line_is_found_when_a_piece_ends_with_it() -> None:
+    buffer = HeadBuffer(HeadParser(), 1024)
+    assert buffer.feed(b"GET /\r") is None
+    with pytest.raises(MalformedHttp):
+        buffer.feed(b"x")
+
+
 def test_a_buffer_is_bounded() -> None:
     buffer = HeadBuffer(HeadParser(), 1024)
     assert buffer.feed(b"GET / HTTP/1.1\r\nX: " + b"y" * 1000) is None

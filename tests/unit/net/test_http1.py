@@ -19,7 +19,9 @@ def test_a_whole_request() -> None:
 def test_a_chunked_request() -> None:
     head = request_head("POST", "/", "a", [])
     assert chunked_request(head) + chunk(b"x" * 26) + chunk(b"") + LAST_CHUNK == (
-        b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1a\r\n" + b"x" * 26 + b"\r\n0\r\n\r\n"
+        b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1a\r\n"
+        + b"x" * 26
+        + b"\r\n0\r\n\r\n"
     )
 
 

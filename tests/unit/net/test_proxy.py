@@ -87,7 +87,8 @@ def test_lower_case_no_proxy_wins() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST.", "engine.localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"]
+    "host",
+    ["localhost", "LOCALHOST.", "engine.localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"],
 )
 def test_loopback_is_never_proxied(host: str) -> None:
     assert proxy_for("http", host, 80, {"http_proxy": P, "all_proxy": P}) is None
@@ -103,7 +104,8 @@ def test_a_proxy_url_is_parsed() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://user:secret@", "https://user:secret@p", "socks5://user:secret@p:1", "http://user:secret@p:x"]
+    "url",
+    ["http://user:secret@", "https://user:secret@p", "socks5://user:secret@p:1", "http://user:secret@p:x"],
 )
 def test_a_bad_proxy_url_is_refused_without_being_quoted(url: str) -> None:
     with pytest.raises(ConfigError) as caught:

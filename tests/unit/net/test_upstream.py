@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Coroutine, Iterable
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import pytest
@@ -131,7 +132,8 @@ ANSWERS = {
         (200, b"hi", None, True),
     ),
     "HTTP/1.0 with a transfer coding": (
-        b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"2\r\nhi\r\n0\r\n\r\n",
         (200, b"hi", None, False),
     ),
     "interim answers": (
@@ -231,7 +233,7 @@ def test_any_split_in_two_gives_the_same(name: str) -> None:
 )
 def test_any_split_gives_the_same(answer: bytes, cuts: list[int]) -> None:
     places = [0, *sorted(cut for cut in cuts if cut < len(answer)), len(answer)]
-    packets = [answer[start:end] for start, end in zip(places, places[1:], strict=False)]
+    packets = [answer[start:end] for start, end in pairwise(places)]
     assert outcome(packets) == outcome([answer])
 
 
@@ -455,8 +457,9 @@ def test_a_complete_upload_allows_reuse() -> None:
 def test_lost_before_sending_is_unsent() -> None:
     async def main() -> None:
         wire = Wire()
-        wire.transport.close()  # the loop knows, connection_lost has not been called yet
+        wire.transport.close()  # the loop knows, but has not told
         wire.connection.send(GET)
+        wire.transport.lose()
         with pytest.raises(UpstreamDisconnected) as caught:
             await wire.connection.head()
         assert caught.value.unsent
@@ -478,6 +481,18 @@ def test_a_reused_connection_lost_before_sending_is_unsent() -> None:
             await wire.connection.head()
         assert caught.value.unsent
         assert len(wire.transport.written) == 1
+
+    run(main)
+
+
+def test_a_tls_alert_while_the_request_is_sent_is_told_as_such() -> None:
+    async def main() -> None:
+        wire = Wire()
+        wire.transport.close()
+        wire.connection.send(GET)
+        wire.transport.lose(ssl.SSLError(1, "certificate required"))
+        with pytest.raises(UpstreamTlsFailed):
+            await wire.connection.head()
 
     run(main)
 
@@ -699,11 +714,11 @@ def test_reading_pauses_while_the_borrower_is_slow() -> None:
         wire = Wire()
         wire.connection.send(GET)
         wire.receive(OK + b"content-length: 1000000\r\n\r\n", b"b" * PAUSE_BYTES)
-        assert wire.transport.reading
+        reading = [wire.transport.reading]
         wire.receive(b"b")
-        assert not wire.transport.reading
+        reading.append(wire.transport.reading)
         assert len(await wire.connection.read()) == PAUSE_BYTES + 1
-        assert wire.transport.reading
+        assert [*reading, wire.transport.reading] == [True, False, True]
 
     run(main)
 
@@ -752,20 +767,27 @@ def test_an_upload_waits_for_the_upstream() -> None:
     run(main)
 
 
-def test_an_upload_that_waits_ends_with_the_answer_or_the_connection() -> None:
+def test_an_upload_that_waits_ends_with_an_early_answer() -> None:
     async def main() -> None:
-        for event, expected in ((b"HTTP/1.1 400 Bad\r\ncontent-length: 0\r\n\r\n", False), (b"", None)):
-            wire = Wire()
-            wire.connection.send(b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n", complete=False)
-            wire.connection.pause_writing()
-            task = await started(wire.connection.send_piece(b"ab", last=True))
-            if event:
-                wire.receive(event)
-                assert await task is expected
-            else:
-                wire.eof()
-                with pytest.raises(UpstreamDisconnected):
-                    await task
+        wire = Wire()
+        wire.connection.send(b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n", complete=False)
+        wire.connection.pause_writing()
+        task = await started(wire.connection.send_piece(b"ab", last=True))
+        wire.receive(b"HTTP/1.1 400 Bad\r\ncontent-length: 0\r\n\r\n")
+        assert await task is False
+
+    run(main)
+
+
+def test_an_upload_that_waits_ends_with_the_connection() -> None:
+    async def main() -> None:
+        wire = Wire()
+        wire.connection.send(b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n", complete=False)
+        wire.connection.pause_writing()
+        task = await started(wire.connection.send_piece(b"ab", last=True))
+        wire.eof()
+        with pytest.raises(UpstreamDisconnected):
+            await task
 
     run(main)
 

@@ -44,7 +44,7 @@ def test_refusing_spares_what_is_absent_or_null() -> None:
     ("value", "param", "kind"),
     [
         (b'[{"type":"a","x":"1"}]', "f[0].x", InvalidRequest),
-        (b'[{"type":"a","zz":1}]', "f[0]", UnsupportedByTarget),
+        (b'[{"type":"a","zz":1}]', "f[0].zz", UnsupportedByTarget),
         (b'[{"type":"c"}]', "f[0].type", UnsupportedByTarget),
         (b'[{"type":"a","gone":{"k":1}}]', "f[0].gone", UnsupportedByTarget),
         (b'{"type":"a"}', "f", InvalidRequest),
@@ -55,3 +55,10 @@ def test_the_culprit_is_named(value: bytes, param: str, kind: type[InvalidReques
         decode_field("f", value, list[_A | _B])
     assert type(caught.value) is kind
     assert caught.value.param == param
+
+
+def test_a_long_value_is_not_repeated_whole() -> None:
+    for value in (b'[{"type":"%b"}]', b'[{"type":"a","%b":1}]'):
+        with pytest.raises(InvalidRequest) as caught:
+            decode_field("f", value % (b"x" * 5000), list[_A | _B])
+        assert len(caught.value.message) < 600

@@ -126,9 +126,7 @@ records = st.builds(
     duration_s=_seconds,
     overhead_s=_seconds,
     usage=st.builds(Usage, input_tokens=_tokens, output_tokens=_tokens, reasoning_tokens=_tokens),
-    itl_counts=st.one_of(
-        st.just(()), st.tuples(*[st.integers(0, 9)] * (len(ITL_BOUNDS_S) + 1))
-    ),
+    itl_counts=st.one_of(st.just(()), st.tuples(*[st.integers(0, 9)] * (len(ITL_BOUNDS_S) + 1))),
     attempts=st.lists(
         st.builds(
             Attempt,

@@ -7,11 +7,12 @@ import json
 import os
 
 import pytest
+from tests.unit.telemetry.records import full_record, record
+from tests.unit.telemetry.turns import until
 
 from fairlead.telemetry import access
 from fairlead.telemetry.access import AccessLog
 from fairlead.types import Outcome
-from tests.unit.telemetry.records import full_record, record
 
 
 def read(fd: int) -> bytes:
@@ -108,11 +109,9 @@ def test_a_file_that_nobody_reads_costs_lines_and_not_requests(monkeypatch: pyte
         written = 1000 + 3000 - log.dropped
         loop = asyncio.get_running_loop()
         data = loop.run_in_executor(None, read, reader)
-        while log._writing is not None:
-            await asyncio.sleep(0)
+        await until(lambda: log._writing is None)
         await log.commit()
-        while log._writing is not None:
-            await asyncio.sleep(0)
+        await until(lambda: log._writing is None)
         os.close(writer)
         found = (await data).splitlines()
         assert len(found) == written

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 import pytest
+from tests.unit.telemetry.records import NOW, full_record, record
 
 from fairlead.errors import InvalidRequest, NotFound, StatementRejected, StorageError
 from fairlead.storage.connect import open_database
@@ -14,7 +15,6 @@ from fairlead.storage.ports import Database, Row, Value
 from fairlead.telemetry import db
 from fairlead.telemetry.db import Filter, Ledger, Page
 from fairlead.types import Outcome, RequestRecord, Usage
-from tests.unit.telemetry.records import NOW, full_record, record
 
 DAY = 86_400.0
 
@@ -137,7 +137,9 @@ def test_records_stay_until_they_are_written(runner: asyncio.Runner, database: D
     assert count(runner, database) == 3001
 
 
-def test_a_batch_written_twice_is_there_once(runner: asyncio.Runner, ledger: Ledger, database: Database) -> None:
+def test_a_batch_written_twice_is_there_once(
+    runner: asyncio.Runner, ledger: Ledger, database: Database
+) -> None:
     # As after a cancellation, when nobody knows whether the transaction was committed.
     write(runner, ledger, record(1), record(2))
     write(runner, ledger, record(1), record(2), record(3))
@@ -252,7 +254,10 @@ def test_a_search_looks_at_a_bounded_number_of_rows_at_a_time(
     write(
         runner,
         ledger,
-        *(record(number, model="rare" if number in (2, 90) else "small", started_at=NOW + number // 2) for number in range(100)),
+        *(
+            record(number, model="rare" if number in (2, 90) else "small", started_at=NOW + number // 2)
+            for number in range(100)
+        ),
     )
 
     found = pages(runner, ledger, Filter(model="rare"), 5)
@@ -269,7 +274,10 @@ def test_many_requests_of_one_moment_do_not_stop_a_search(
     write(
         runner,
         ledger,
-        *(record(number, started_at=NOW, model="rare" if number % 4 == 0 else "small") for number in range(20)),
+        *(
+            record(number, started_at=NOW, model="rare" if number % 4 == 0 else "small")
+            for number in range(20)
+        ),
         record(20, started_at=NOW - 1, model="rare"),
     )
 
@@ -277,7 +285,9 @@ def test_many_requests_of_one_moment_do_not_stop_a_search(
 
 
 @pytest.mark.parametrize("after", ["", "x_y", "_", "1.0.0_a"])
-def test_a_position_that_no_page_returned_is_refused(runner: asyncio.Runner, ledger: Ledger, after: str) -> None:
+def test_a_position_that_no_page_returned_is_refused(
+    runner: asyncio.Runner, ledger: Ledger, after: str
+) -> None:
     with pytest.raises(InvalidRequest):
         runner.run(ledger.page(Filter(), after=after))
 
@@ -317,7 +327,8 @@ def test_usage_is_added_up_by_group(runner: asyncio.Runner, ledger: Ledger) -> N
 
 
 @pytest.mark.parametrize(
-    ("by", "expected"), [("key", "key1"), ("tenant", "acme"), ("target", "lab/small-1"), ("day", "2023-11-14")]
+    ("by", "expected"),
+    [("key", "key1"), ("tenant", "acme"), ("target", "lab/small-1"), ("day", "2023-11-14")],
 )
 def test_usage_is_grouped_by_what_was_asked(
     runner: asyncio.Runner, ledger: Ledger, by: db.By, expected: str

@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from tests.unit.telemetry.records import full_record, record, records
 
 from fairlead.telemetry import process
 from fairlead.telemetry.exposition import OPENMETRICS, TEXT, negotiate, render
 from fairlead.telemetry.prometheus import GAUGES, Gauge, Metrics
 from fairlead.telemetry.samples import Family, Series
 from fairlead.types import RequestRecord
-from tests.unit.telemetry.records import full_record, record, records
 
 Parse = Callable[[str], Iterable[Any]]
 FORMATS: list[tuple[str, Parse]] = [(TEXT, parse_text), (OPENMETRICS, parse_openmetrics)]
@@ -28,12 +28,15 @@ def everything(*served: RequestRecord) -> tuple[Family, ...]:
     metrics = Metrics(version="1.2.3")
     metrics.take(served)
     gauges = [
-        Gauge(name=name, value=0.5, labels=("lab/a",) * len(labels)) for name, (_, labels, _) in GAUGES.items()
+        Gauge(name=name, value=0.5, labels=("lab/a",) * len(labels))
+        for name, (_, labels, _) in GAUGES.items()
     ]
     return (*metrics.families(gauges), *process.families(1.5e9))
 
 
-def samples(families: Iterable[Family], content_type: str, parse: Parse) -> dict[tuple[str, tuple[str, ...]], float]:
+def samples(
+    families: Iterable[Family], content_type: str, parse: Parse
+) -> dict[tuple[str, tuple[str, ...]], float]:
     return {
         (sample.name, tuple(sample.labels.values())): sample.value
         for family in parse(render(families, content_type).decode())
@@ -56,7 +59,8 @@ def test_every_sample_is_read_back(content_type: str, parse: Parse) -> None:
 
 
 @pytest.mark.parametrize(("content_type", "parse"), FORMATS, ids=["text", "openmetrics"])
-@given(st.lists(records, max_size=10))
+@settings(max_examples=40)
+@given(st.lists(records, max_size=6))
 def test_any_names_are_escaped_so_that_they_read_back(
     content_type: str, parse: Parse, served: list[RequestRecord]
 ) -> None:
@@ -70,7 +74,11 @@ def test_any_names_are_escaped_so_that_they_read_back(
 def test_quotes_backslashes_and_line_ends_survive(content_type: str, parse: Parse) -> None:
     nasty = 'a"b\\c\nd\\n{}=,#é'
     family = Family(
-        name="x_total", kind="counter", help='say "\\n"\nhere', labels=("l",), series=(Series(labels=(nasty,), value=1),)
+        name="x_total",
+        kind="counter",
+        help='say "\\n"\nhere',
+        labels=("l",),
+        series=(Series(labels=(nasty,), value=1),),
     )
 
     (parsed,) = parse(render([family], content_type).decode())
@@ -96,7 +104,9 @@ def test_special_numbers_read_back() -> None:
 
 def test_a_second_family_of_a_name_is_left_out() -> None:
     one = Family(name="x_total", kind="counter", help="", series=(Series(value=1),))
-    other = Family(name="x_total", kind="counter", help="", labels=("l",), series=(Series(labels=("a",), value=2),))
+    other = Family(
+        name="x_total", kind="counter", help="", labels=("l",), series=(Series(labels=("a",), value=2),)
+    )
 
     assert render([one, other]) == render([one])
 

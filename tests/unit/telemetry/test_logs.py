@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from fairlead.telemetry.logs import HumanFormatter, JsonFormatter, configure, timestamp
 
 
-def entry(message: str = "hello", *args: object, error: Exception | None = None, **extra: Any) -> logging.LogRecord:
+def entry(
+    message: str = "hello", *args: object, error: Exception | None = None, **extra: Any
+) -> logging.LogRecord:
     record = logging.LogRecord("fairlead.test", logging.WARNING, __file__, 1, message, args, None)
     record.created = 1_700_000_000.25
     if error is not None:
@@ -25,7 +27,9 @@ def entry(message: str = "hello", *args: object, error: Exception | None = None,
 
 
 def test_a_line_is_one_json_object() -> None:
-    assert json.loads(JsonFormatter().format(entry("took %d ms", 5, model="m", tries=[1, 2], rate=0.5, none=None))) == {
+    assert json.loads(
+        JsonFormatter().format(entry("took %d ms", 5, model="m", tries=[1, 2], rate=0.5, none=None))
+    ) == {
         "ts": "2023-11-14T22:13:20.250Z",
         "level": "warning",
         "logger": "fairlead.test",

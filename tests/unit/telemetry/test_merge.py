@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.telemetry.records import record, records
 
 from fairlead.telemetry.merge import cumulative, merge
 from fairlead.telemetry.prometheus import Gauge, Metrics
 from fairlead.telemetry.samples import Family, Series
 from fairlead.types import RequestRecord
-from tests.unit.telemetry.records import record, records
 
 _label = st.sampled_from(["a", "b", "c"])
 
@@ -97,9 +97,15 @@ def test_what_outlives_a_worker_are_its_counters_and_histograms() -> None:
 
 
 def test_families_of_another_shape_are_kept_apart() -> None:
-    old = Family(name="c_total", kind="counter", help="", labels=("a",), series=(Series(labels=("x",), value=1),))
+    old = Family(
+        name="c_total", kind="counter", help="", labels=("a",), series=(Series(labels=("x",), value=1),)
+    )
     new = Family(
-        name="c_total", kind="counter", help="", labels=("a", "b"), series=(Series(labels=("x", "y"), value=2),)
+        name="c_total",
+        kind="counter",
+        help="",
+        labels=("a", "b"),
+        series=(Series(labels=("x", "y"), value=2),),
     )
 
     assert set(merge([[old], [new]])) == {old, new}

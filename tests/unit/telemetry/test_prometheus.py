@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.telemetry.records import full_record, record, records
 
 from fairlead.telemetry.histogram import quantile
 from fairlead.telemetry.prometheus import DURATION_BOUNDS_S, Gauge, Metrics
 from fairlead.telemetry.samples import Family, Series
 from fairlead.types import ITL_BOUNDS_S, Attempt, Failure, FailureKind, Outcome, RequestRecord, Usage
-from tests.unit.telemetry.records import full_record, record, records
 
 
 def families(*served: RequestRecord, metrics: Metrics | None = None) -> dict[str, Family]:
@@ -30,7 +30,9 @@ def failed(kind: FailureKind, target: str = "lab/a") -> Attempt:
 
 
 def test_requests_are_counted_by_model_endpoint_outcome_and_status_class() -> None:
-    found = families(record(), record(target="lab/small-2"), record(outcome=Outcome.REFUSED, status=429, model=""))
+    found = families(
+        record(), record(target="lab/small-2"), record(outcome=Outcome.REFUSED, status=429, model="")
+    )
 
     assert values(found["fairlead_requests_total"]) == {
         ("small", "chat", "ok", "2xx"): 2,
@@ -59,7 +61,9 @@ def test_tokens_are_counted_by_type() -> None:
 
 
 def test_attempts_are_counted_by_target_and_reason() -> None:
-    found = families(full_record(), record(attempts=(failed(FailureKind.TIMEOUT), Attempt(target="b", started_s=0.0))))
+    found = families(
+        full_record(), record(attempts=(failed(FailureKind.TIMEOUT), Attempt(target="b", started_s=0.0)))
+    )
 
     assert values(found["fairlead_attempts_total"]) == {
         ("lab/large-1", "overloaded"): 1,
@@ -142,16 +146,41 @@ def test_every_record_is_counted_once(served: list[RequestRecord]) -> None:
 
 
 def test_ten_thousand_junk_names_make_a_bounded_number_of_series() -> None:
-    metrics = Metrics(max_cells=50)
+    metrics = Metrics(max_names=50)
     for number in range(10_000):
-        metrics.take([record(number, model=f"junk-{number}", target=f"lab/junk-{number}", stream=True)])
+        metrics.take(
+            [record(number, model=f"junk-{number}", target=f"lab/junk-{number}", stream=True, attempts=())]
+        )
 
     found = families(metrics=metrics)
 
     assert sum(len(family.series) for family in found.values()) < 600
     assert sum(values(found["fairlead_requests_total"]).values()) == 10_000
-    assert values(found["fairlead_requests_total"])["other", "other", "ok", "2xx"] == 10_000 - 50
+    assert values(found["fairlead_requests_total"])["other", "chat", "ok", "2xx"] == 10_000 - 50
     assert found["fairlead_metrics_overflow_total"].series[0].value == 10_000 - 50
+
+
+def test_junk_targets_of_attempts_are_bounded_too() -> None:
+    served = [record(n, attempts=(failed(FailureKind.TIMEOUT, f"lab/{n}"),)) for n in range(1000)]
+    metrics = Metrics(max_names=10)
+
+    counted = values(families(*served, metrics=metrics)["fairlead_attempts_total"])
+
+    assert len(counted) == 10, "nine, since one name is the record's own target, and `other`"
+    assert sum(counted.values()) == 1000
+
+
+def test_combinations_of_labels_are_bounded() -> None:
+    metrics = Metrics(max_cells=20)
+    served = [record(model=f"m{n % 10}", target=f"t{n % 7}", endpoint=f"e{n % 3}") for n in range(210)]
+
+    found = families(*served, metrics=metrics)
+
+    assert len(found["fairlead_ttft_seconds"].series) <= 21
+    counted = values(found["fairlead_requests_total"])
+    assert len(counted) == 21
+    assert sum(counted.values()) == 210
+    assert counted["other", "other", "ok", "2xx"] == found["fairlead_metrics_overflow_total"].series[0].value
 
 
 def test_names_that_cannot_be_printed_share_a_series_with_their_clean_form() -> None:

@@ -7,13 +7,14 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from tests.unit.telemetry.records import record
+from tests.unit.telemetry.turns import until
 
 from fairlead.errors import StorageError
 from fairlead.net.run import Run
 from fairlead.telemetry.prometheus import Metrics
 from fairlead.telemetry.recorder import Recorder
 from fairlead.types import RequestRecord
-from tests.unit.telemetry.records import record
 
 
 class Store:
@@ -256,8 +257,7 @@ def test_stop_waits_for_the_batch_under_way() -> None:
         recorder = Recorder([store], max_pending=10_000, interval_s=0.0001)
         emit(recorder, 0, 10)
         recorder.start()
-        while not store.commits:
-            await asyncio.sleep(0)
+        await until(lambda: store.commits)
         emit(recorder, 10, 20)
         stop = asyncio.get_running_loop().create_task(recorder.stop())
         await asyncio.sleep(0)
@@ -287,8 +287,7 @@ def test_the_background_task_flushes_by_itself() -> None:
         recorder = Recorder([store], max_pending=100, interval_s=0.0001)
         recorder.start()
         emit(recorder, 0, 3)
-        while recorder.pending:
-            await asyncio.sleep(0)
+        await until(lambda: not recorder.pending)
         assert store.written == ids(0, 3)
         await recorder.stop()
 

@@ -6,12 +6,13 @@ import asyncio
 import logging
 
 import pytest
+from tests.unit.telemetry.records import record
+from tests.unit.telemetry.turns import until
 
 from fairlead.errors import StorageError
 from fairlead.storage.connect import open_database
 from fairlead.telemetry import retention
 from fairlead.telemetry.db import Filter, Ledger
-from tests.unit.telemetry.records import record
 
 DAY_S = 86_400.0
 
@@ -42,8 +43,7 @@ def test_a_store_that_fails_is_logged_and_swept_later(caplog: pytest.LogCaptureF
             await retention.sweep(Ledger(database), 1, 0.0)
 
         sweeping = asyncio.get_running_loop().create_task(retention.run(Ledger(database), 1))
-        while not caplog.records:
-            await asyncio.sleep(0)
+        await until(lambda: caplog.records)
         assert not sweeping.done()
         assert caplog.records[0].levelno == logging.WARNING
         sweeping.cancel()

@@ -7,12 +7,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tests.unit.telemetry.records import record
+
 from fairlead.net.run import Run
 from fairlead.telemetry.exposition import OPENMETRICS, TEXT
 from fairlead.telemetry.prometheus import Metrics
 from fairlead.telemetry.scrape import Scrape
 from fairlead.telemetry.siblings import Siblings
-from tests.unit.telemetry.records import record
 
 
 def test_one_worker_answers_for_itself_in_the_format_asked_for() -> None:
@@ -23,7 +24,10 @@ def test_one_worker_answers_for_itself_in_the_format_asked_for() -> None:
 
         content_type, body = await scrape.answer()
         assert content_type == TEXT
-        assert b'fairlead_requests_total{model="small",endpoint="chat",outcome="ok",status_class="2xx"} 1\n' in body
+        assert (
+            b'fairlead_requests_total{model="small",endpoint="chat",outcome="ok",status_class="2xx"} 1\n'
+            in body
+        )
         assert b"fairlead_workers_missing" not in body
 
         content_type, body = await scrape.answer("application/openmetrics-text")

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
+import socket
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.unit.telemetry.records import record
 
 from fairlead.errors import ConfigError
 from fairlead.telemetry.prometheus import Gauge, Metrics
 from fairlead.telemetry.samples import Family
 from fairlead.telemetry.siblings import Siblings
-from tests.unit.telemetry.records import record
 
 
 @pytest.fixture
@@ -59,8 +59,6 @@ class Worker:
 
 
 def _dead_socket(path: Path) -> None:
-    import socket
-
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(path))
     left.close()
@@ -68,6 +66,14 @@ def _dead_socket(path: Path) -> None:
 
 def _value(families: tuple[Family, ...], name: str) -> int:
     return int(sum(series.value for family in families if family.name == name for series in family.series))
+
+
+def modes(directory: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in (directory, *directory.iterdir())}
+
+
+def inode(path: Path) -> int:
+    return path.stat().st_ino
 
 
 def test_one_scrape_shows_all_workers(directory: Path) -> None:
@@ -89,8 +95,7 @@ def test_only_this_user_can_reach_a_worker(directory: Path) -> None:
         worker = Worker(directory, 0)
         await worker.siblings.start()
         await worker.total()
-        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (directory, *directory.iterdir())}
-        assert modes == {"run": 0o700, "worker-0.sock": 0o600, "worker-0.snapshot": 0o600}
+        assert modes(directory) == {"run": 0o700, "worker-0.sock": 0o600, "worker-0.snapshot": 0o600}
         await worker.siblings.stop()
 
     asyncio.run(main())
@@ -202,10 +207,11 @@ def test_a_new_start_of_the_gateway_begins_at_zero(directory: Path) -> None:
 
 
 def test_a_damaged_snapshot_is_as_none(directory: Path) -> None:
+    directory.mkdir(mode=0o700)
+    (directory / "worker-0.snapshot").write_bytes(b"\x93")
+    (directory / "worker-x.snapshot").write_bytes(b"")
+
     async def main() -> None:
-        directory.mkdir(mode=0o700)
-        (directory / "worker-0.snapshot").write_bytes(b"\x93")
-        (directory / "worker-x.snapshot").write_bytes(b"")
         worker = Worker(directory, 0)
         await worker.siblings.start()
         assert await worker.total() == (0, 1, 0)
@@ -227,18 +233,20 @@ def test_metrics_are_shown_even_when_the_snapshot_cannot_be_written(directory: P
 
 
 def test_a_path_too_long_for_a_socket_is_said_so(tmp_path: Path) -> None:
-    long: Callable[[], Path] = lambda: tmp_path / ("d" * 120)  # noqa: E731  # made once
+    async def main() -> None:
+        await Worker(tmp_path / ("d" * 120), 0).siblings.start()
+
     with pytest.raises(ConfigError, match="too long for a Unix socket"):
-        asyncio.run(Worker(long(), 0).siblings.start())
+        asyncio.run(main())
 
 
 def test_the_snapshot_is_never_seen_half_written(directory: Path) -> None:
     async def main() -> None:
         worker = Worker(directory, 0)
         await worker.siblings.start()
-        before = os.stat(directory / "worker-0.snapshot").st_ino
+        before = inode(directory / "worker-0.snapshot")
         await worker.total()
-        assert os.stat(directory / "worker-0.snapshot").st_ino != before, "replaced, not overwritten"
+        assert inode(directory / "worker-0.snapshot") != before, "replaced, not overwritten"
         await worker.siblings.stop()
 
     asyncio.run(main())

@@ -67,6 +67,7 @@ _REASONS: Final = {
 }
 _NOT_COPIED: Final = "a secret in clear text is not copied: put it in the variable {}"
 _SECRET_NAME: Final = re.compile(r"key|token|secret|auth|passw|cookie|credential", re.IGNORECASE)
+_SECRET_VALUE: Final = re.compile(r"(bearer|basic)\s|sk-|xox.-|gh[a-z]_|akia", re.IGNORECASE)
 _REQUEST_DEFAULT: Final = "requests are not given default parameters; clients send their own"
 _INFORMATION: Final = "information that only LiteLLM's own interface shows"
 
@@ -318,7 +319,7 @@ def _headers(params: Options, providers: Providers) -> dict[str, str | Secret]:
             if isinstance(value, str) and (reference := reference_of(value)) is not None:
                 headers[name] = reference
                 params.notes.mapped(section.at(name))
-            elif _SECRET_NAME.search(name):
+            elif _SECRET_NAME.search(name) or _SECRET_VALUE.match(str(value)):
                 variable = providers.variable_for(wish, str(value))
                 headers[name] = Secret(f"env:{variable}")
                 params.notes.approximated(section.at(name), _NOT_COPIED.format(variable))

@@ -7,7 +7,6 @@ importer has never heard of cannot be lost in silence.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -19,6 +18,8 @@ from fairlead.config.options import Secret
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 """A value of a YAML file, without types of its own."""
 
+_LARGEST: Final = 1e12
+"""No setting means more than this; also keeps infinities and sums of them out."""
 _ENVIRON: Final = "os.environ/"
 
 
@@ -64,13 +65,13 @@ class Notes:
         return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     def number(self, value: Plain) -> float | None:
-        """A value as a finite number, or None when it is none."""
+        """A value as a number of a sensible size, or None when it is none."""
         text = self.text(value)
         try:
             number = float(text) if text is not None else None
         except ValueError:
             return None
-        return number if number is not None and math.isfinite(number) else None
+        return number if number is not None and abs(number) <= _LARGEST else None
 
     def positive(self, value: Plain) -> float | None:
         """A value as a number above 0, or None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final, Literal
 
@@ -195,8 +196,9 @@ def _general(section: Options, settings: Settings) -> None:
         settings.max_body_bytes = max(1024, int(size * 1024 * 1024))
         notes.mapped(section.at("max_request_size_mb"))
     period = section.take("maximum_spend_logs_retention_period")
-    if isinstance(period, str) and period.endswith("d") and period[:-1].isdecimal() and int(period[:-1]) > 0:
-        settings.retention_days = int(period[:-1])
+    days = re.fullmatch(r"([1-9][0-9]{0,4})d", period) if isinstance(period, str) else None
+    if days is not None:
+        settings.retention_days = int(days[1])
         notes.mapped(section.at("maximum_spend_logs_retention_period"))
     elif period is not None:
         notes.not_mapped(section.at("maximum_spend_logs_retention_period"), "only whole days can be kept")

@@ -169,47 +169,89 @@ _anything = st.recursive(
 )
 _names = st.sampled_from(["a", "b", "c*", "openai/*", "*", "", " x", "d**"])
 _upstreams = st.sampled_from(
-    ["openai/gpt-5", "openai/*", "gpt-4o", "azure/x", "bedrock/eu-west-1/y", "ollama/z", "hosted_vllm/q", "groq/g", "*",
-     "vertex_ai/v", "nowhere", "anthropic/*", "claude-x", ""]
-)  # fmt: skip
+    [
+        "openai/gpt-5",
+        "openai/*",
+        "gpt-4o",
+        "azure/x",
+        "bedrock/eu-west-1/y",
+        "ollama/z",
+        "hosted_vllm/q",
+        "groq/g",
+        "*",
+        "vertex_ai/v",
+        "nowhere",
+        "anthropic/*",
+        "claude-x",
+        "",
+    ]
+)
 _params = st.fixed_dictionaries(
     {"model": _upstreams | _anything},
     optional={
-        "api_base": st.sampled_from(["http://h:1/v1", "https://u:p@h", "os.environ/B", "x", "http://[", 5]) | _anything,
+        "api_base": st.sampled_from(["http://h:1/v1", "https://u:p@h", "os.environ/B", "x", "http://[", 5])
+        | _anything,
         "api_key": st.sampled_from(["os.environ/K", "sk-VERYSECRET", "none", "os.environ/K 2"]) | _anything,
         "api_version": st.sampled_from(["2024-10-21", "latest"]) | _anything,
-        "weight": _anything, "rpm": _anything, "order": _anything, "timeout": _anything, "stream_timeout": _anything,
-        "max_parallel_requests": _anything, "extra_headers": _anything, "input_cost_per_token": _anything,
-        "aws_region_name": _anything, "organization": _anything, "custom_llm_provider": _anything,
+        "weight": _anything,
+        "rpm": _anything,
+        "order": _anything,
+        "timeout": _anything,
+        "stream_timeout": _anything,
+        "max_parallel_requests": _anything,
+        "extra_headers": _anything,
+        "input_cost_per_token": _anything,
+        "aws_region_name": _anything,
+        "organization": _anything,
+        "custom_llm_provider": _anything,
     },
-)  # fmt: skip
+)
 _fallbacks = (
     st.lists(st.dictionaries(_names, st.lists(_names, max_size=3) | _anything, max_size=2), max_size=4)
     | _anything
 )
 _shared = {
-    "num_retries": _anything, "request_timeout": _anything, "allowed_fails": _anything, "cooldown_time": _anything,
-    "fallbacks": _fallbacks, "context_window_fallbacks": _fallbacks, "default_fallbacks": st.lists(_names) | _anything,
-    "routing_strategy": _anything, "model_group_alias": st.dictionaries(_names, _names) | _anything,
-    "retry_after": _anything, "default_max_parallel_requests": _anything,
-}  # fmt: skip
+    "num_retries": _anything,
+    "request_timeout": _anything,
+    "allowed_fails": _anything,
+    "cooldown_time": _anything,
+    "fallbacks": _fallbacks,
+    "context_window_fallbacks": _fallbacks,
+    "default_fallbacks": st.lists(_names) | _anything,
+    "routing_strategy": _anything,
+    "model_group_alias": st.dictionaries(_names, _names) | _anything,
+    "retry_after": _anything,
+    "default_max_parallel_requests": _anything,
+}
 _documents = st.fixed_dictionaries(
     {},
     optional={
         "model_list": st.lists(
-            st.fixed_dictionaries({}, optional={"model_name": _names | _anything, "litellm_params": _params, "model_info": _anything})
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "model_name": _names | _anything,
+                    "litellm_params": _params,
+                    "model_info": _anything,
+                },
+            )
             | _anything,
             max_size=5,
         ),
         "litellm_settings": st.fixed_dictionaries({}, optional=_shared) | _anything,
         "router_settings": st.fixed_dictionaries({}, optional=_shared) | _anything,
         "general_settings": st.fixed_dictionaries(
-            {}, optional={"max_request_size_mb": _anything, "maximum_spend_logs_retention_period": _anything, "master_key": _anything}
+            {},
+            optional={
+                "max_request_size_mb": _anything,
+                "maximum_spend_logs_retention_period": _anything,
+                "master_key": _anything,
+            },
         )
         | _anything,
         "environment_variables": _anything,
     },
-)  # fmt: skip
+)
 
 
 @settings(max_examples=150, deadline=None)

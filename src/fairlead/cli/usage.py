@@ -1,0 +1,120 @@
+"""`fairlead usage`: requests and tokens from the ledger, by model, key, tenant, target or day."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final, get_args
+
+from fairlead.cli.ledger import moment, read, say, seconds, table, write_json
+from fairlead.cli.settings import add_config_options
+from fairlead.telemetry.db import By, Sum
+
+_NUMBERS: Final = ("REQUESTS", "FAILED", "REFUSED", "LEFT", "INPUT", "OUTPUT", "MEAN TTFT")
+_FORMULA: Final = ("=", "+", "-", "@", "\t")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "usage",
+        help="show tokens and requests by model, key and day",
+        description="Requests and tokens from the ledger. Days and dates are UTC.",
+    )
+    parser.add_argument(
+        "--by", choices=get_args(By), default="model", help="how to group (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--since",
+        metavar="24h|DATE",
+        default="24h",
+        help="beginning: a time ago or a date (default: %(default)s)",
+    )
+    parser.add_argument("--until", metavar="1h|DATE", help="end, not included (default: now)")
+    formats = parser.add_mutually_exclusive_group()
+    formats.add_argument("--json", action="store_true", help="write JSON to stdout")
+    formats.add_argument(
+        "--csv",
+        action="store_true",
+        help="write CSV to stdout; a name that a spreadsheet would run as a formula gets a ' before it",
+    )
+    add_config_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show usage."""
+    now = time.time()
+    since = moment(args.since, "--since", now)
+    until = None if args.until is None else moment(args.until, "--until", now)
+    sums = read(args, lambda ledger: ledger.usage(args.by, since=since, until=until))
+    if args.json:
+        write_json([_public(one) for one in sums])
+    elif args.csv:
+        _write_csv(args.by, sums)
+    elif sums:
+        sys.stdout.write(as_table(args.by, sums))
+    else:
+        say(f"no requests since {args.since}")
+    return 0
+
+
+def as_table(by: By, sums: Sequence[Sum]) -> str:
+    """Sums as text in columns, with their total when there are several."""
+    rows = [_row(one.name or "-", one) for one in sums]
+    if len(sums) > 1:
+        rows.append(_row("total", _total(sums)))
+    return table((by.upper(), *_NUMBERS), rows, numbers=_NUMBERS)
+
+
+def _row(name: str, one: Sum) -> tuple[str, ...]:
+    return (
+        name,
+        f"{one.requests:,}",
+        f"{one.failed:,}",
+        f"{one.refused:,}",
+        f"{one.client_gone:,}",
+        f"{one.input_tokens:,}",
+        f"{one.output_tokens:,}",
+        seconds(one.first_token_mean_s),
+    )
+
+
+def _total(sums: Sequence[Sum]) -> Sum:
+    return Sum(
+        name="total",
+        requests=sum(one.requests for one in sums),
+        failed=sum(one.failed for one in sums),
+        refused=sum(one.refused for one in sums),
+        client_gone=sum(one.client_gone for one in sums),
+        input_tokens=sum(one.input_tokens for one in sums),
+        output_tokens=sum(one.output_tokens for one in sums),
+        first_tokens=sum(one.first_tokens for one in sums),
+        first_token_sum_s=sum(one.first_token_sum_s for one in sums),
+    )
+
+
+def _public(one: Sum) -> dict[str, str | int | float | None]:
+    mean = one.first_token_mean_s
+    return {
+        "name": one.name,
+        "requests": one.requests,
+        "failed": one.failed,
+        "refused": one.refused,
+        "client_gone": one.client_gone,
+        "input_tokens": one.input_tokens,
+        "output_tokens": one.output_tokens,
+        "first_token_mean_s": None if mean is None else round(mean, 6),
+    }
+
+
+def _write_csv(by: By, sums: Sequence[Sum]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    empty = Sum(name="")
+    writer.writerow([by, *list(_public(empty))[1:]])
+    for one in sums:
+        name = f"'{one.name}" if one.name.startswith(_FORMULA) else one.name
+        writer.writerow([name, *list(_public(one).values())[1:]])

@@ -1,0 +1,116 @@
+"""What `fairlead usage` prints."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.unit.telemetry.records import record
+
+from fairlead.cli.main import main
+from fairlead.storage.connect import open_database
+from fairlead.telemetry.db import Ledger
+from fairlead.types import Outcome, RequestRecord
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def fill(directory: Path, *records: RequestRecord) -> None:
+    async def write() -> None:
+        store = await open_database(str(directory))
+        ledger = Ledger(store)
+        ledger.take(records)
+        await ledger.commit()
+        await store.close()
+
+    asyncio.run(write())
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command on a ledger of three requests of the last hour and one of last week."""
+    now = time.time()
+    fill(
+        tmp_path,
+        record(1, started_at=now - 60, first_token_s=0.2),
+        record(2, started_at=now - 30, outcome=Outcome.FAILED, tenant="other"),
+        record(3, started_at=now - 20, model="=cmd()"),
+        record(4, started_at=now - 7 * 86_400),
+    )
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["usage", *words, "--state", str(tmp_path)])
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def test_the_last_day_by_model_with_a_total(run: Run) -> None:
+    status, out, _ = run()
+
+    assert status == 0
+    assert out == (
+        "MODEL   REQUESTS  FAILED  REFUSED  LEFT  INPUT  OUTPUT  MEAN TTFT\n"
+        "=cmd()         1       0        0     0     10       5          -\n"
+        "small          2       1        0     0     20      10     200 ms\n"
+        "total          3       1        0     0     30      15     200 ms\n"
+    )
+
+
+def test_a_longer_time_by_another_group(run: Run) -> None:
+    _, out, _ = run("--by", "tenant", "--since", "8d")
+
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [
+        ["acme", "3"],
+        ["other", "1"],
+        ["total", "4"],
+    ]
+
+
+def test_an_end_can_be_given(run: Run) -> None:
+    _, out, _ = run("--since", "8d", "--until", "6d", "--by", "key")
+
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [["key1", "1"]]
+
+
+def test_json_has_names_and_numbers(run: Run) -> None:
+    _, out, _ = run("--json")
+
+    assert json.loads(out)[1] == {
+        "name": "small",
+        "requests": 2,
+        "failed": 1,
+        "refused": 0,
+        "client_gone": 0,
+        "input_tokens": 20,
+        "output_tokens": 10,
+        "first_token_mean_s": 0.2,
+    }
+
+
+def test_csv_is_safe_for_a_spreadsheet(run: Run) -> None:
+    _, out, _ = run("--csv")
+
+    rows = list(csv.reader(out.splitlines()))
+    assert rows[0] == [
+        *("model", "requests", "failed", "refused", "client_gone"),
+        *("input_tokens", "output_tokens", "first_token_mean_s"),
+    ]
+    assert rows[1] == ["'=cmd()", "1", "0", "0", "0", "10", "5", ""]
+
+
+def test_no_requests_are_said_apart_from_the_output(run: Run) -> None:
+    assert run("--since", "1s") == (0, "", "no requests since 1s\n")
+
+
+def test_a_wrong_time_is_refused(run: Run) -> None:
+    status, out, err = run("--since", "soon")
+
+    assert (status, out) == (2, "")
+    assert "--since" in err
