@@ -140,6 +140,9 @@ class Gateway:
         self._spawn(Prober(self.client, self.targets).run(), "prober")
         if self._worker.number == 0 and config.ledger.enabled:
             self._spawn(retention.run(self.ledger, config.ledger.retention_days), "retention")
+        if self._siblings is not None:
+            # Shows this worker's metrics at once, so everything that they read must be there.
+            await self._siblings.start()
         await self.server.start(config.server.host, config.server.port, reuse_port=reuse_port, sock=sock)
         # What lives now lives as long as the process: the collector need not look at it again.
         gc.collect()
@@ -253,7 +256,6 @@ class Gateway:
                 generation=self._worker.generation,
                 families=self._families,
             )
-            await self._siblings.start()
         scrape = Scrape(self._families, self._siblings)
 
         async def metrics(accept: bytes) -> tuple[bytes, bytes]:

@@ -37,11 +37,15 @@ from fairlead.net.http1 import LAST_CHUNK, chunk
 # --- actions ------------------------------------------------------------------------------------
 
 
-class ReadRequest(msgspec.Struct, frozen=True):
+class Action(msgspec.Struct, frozen=True):
+    """One step of a script."""
+
+
+class ReadRequest(Action, frozen=True):
     """Wait until one whole request, body included, has arrived and is recorded."""
 
 
-class Send(msgspec.Struct, frozen=True):
+class Send(Action, frozen=True):
     """Send bytes as they are, whole or in pieces of `piece_bytes` with `pause_s` between them."""
 
     data: bytes
@@ -49,35 +53,34 @@ class Send(msgspec.Struct, frozen=True):
     pause_s: float = 0.0
 
 
-class Wait(msgspec.Struct, frozen=True):
+class Wait(Action, frozen=True):
     """Wait for so many seconds, or until the test sets an event."""
 
     until: float | asyncio.Event
 
 
-class Close(msgspec.Struct, frozen=True):
+class Close(Action, frozen=True):
     """Close properly: what was sent is delivered, then FIN (after TLS's closing alert)."""
 
 
-class HalfClose(msgspec.Struct, frozen=True):
+class HalfClose(Action, frozen=True):
     """Send FIN but go on reading. Not for TLS."""
 
 
-class Reset(msgspec.Struct, frozen=True):
+class Reset(Action, frozen=True):
     """Close with RST (SO_LINGER 0): the peer sees a reset, and may lose what it had not read."""
 
 
-class Stall(msgspec.Struct, frozen=True):
+class Stall(Action, frozen=True):
     """Do nothing until the peer leaves."""
 
 
-class Repeat(msgspec.Struct, frozen=True):
+class Repeat(Action, frozen=True):
     """Run actions again and again until the peer leaves."""
 
     actions: tuple[Action, ...]
 
 
-Action = ReadRequest | Send | Wait | Close | HalfClose | Reset | Stall | Repeat
 Script = Sequence[Action]
 
 
@@ -153,6 +156,11 @@ class ScriptedConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._task: asyncio.Task[None]
         self._closed_by_us = False
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the script has sent and the network has not yet taken: the peer reads slowly."""
+        return self._transport.get_write_buffer_size()
 
     async def gone(self, timeout_s: float = 5.0) -> float:
         """Wait until the peer has left; return when, in loop time.
@@ -263,6 +271,8 @@ class ScriptedConnection(asyncio.Protocol):
                 while True:
                     for repeated in actions:
                         await self._perform(repeated)
+            case _:
+                raise TypeError(f"{action!r} is no action of a script")
 
 
 class ScriptedUpstream:

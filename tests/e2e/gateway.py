@@ -192,6 +192,18 @@ class GatewayProcess(Running):
             assert time.monotonic() < deadline, f"{len(found)} records, not {count}"
             time.sleep(0.02)
 
+    def record(self, request_id: str, *, timeout_s: float = 5.0) -> dict[str, Any]:
+        """The ledger's record of one request, attempts included, as soon as it is there."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                found: dict[str, Any] = self.admin(f"/requests/{request_id}")["data"]
+                return found
+            except urllib.error.HTTPError as error:
+                if error.code != 404 or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
+
     def _is_refused(self, secret: str) -> bool:
         try:
             call(self.url + "/v1/models", key=secret)

@@ -154,7 +154,13 @@ async def ask(client: Client, call: UpstreamCall) -> None:
             call.body = await _first_tokens(conn, head, call, call.reader)
             kept = True
     except (UpstreamError, Overloaded) as error:
-        raise AttemptFailed(failure_of(error)) from error
+        failure = failure_of(error)
+        # Only the floor's deadline passes after the first token and before the request's own.
+        floor = call.min_tokens_per_s > 0 and call.first_token and time.monotonic() < call.deadline
+        if floor and failure.kind is FailureKind.TIMEOUT:
+            message = f"the stream began with fewer than {call.min_tokens_per_s:g} tokens a second"
+            failure = Failure(kind=FailureKind.TOO_SLOW, message=message)
+        raise AttemptFailed(failure) from error
     finally:
         if not kept:
             # Also when the client has left: closing cancels the upstream's work.

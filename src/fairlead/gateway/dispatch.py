@@ -28,6 +28,7 @@ from fairlead.types import Attempt, Failure, FailureKind, Usage
 
 _TRIAL_PATIENCE_S: Final = 2.0
 """Least time a half-open target's trial gets for its first token when others could answer."""
+_TIMER_SLACK_S: Final = 0.005
 _ASSUMED_OUTPUT_TOKENS: Final = 1024
 """Output assumed for cost caps when a request names no maximum."""
 
@@ -129,15 +130,19 @@ class Dispatch:
                 attempts=attempts,
                 same_target=tried[target],
                 others=route.choose(tried=tried, now=now, roll=0.0) is not None,
-                budget=self.budget.spend(failure.failure, now),
+                budget=self.budget.remaining(now) >= 1,
                 remaining_s=ex.deadline - now,
                 config=self.retry,
                 roll=self._roll(),
             )
+            if decision.step is Step.AGAIN or decision.step is Step.NEXT:
+                # Only what is repeated costs: a client's malformed requests use up nobody's retries.
+                self.budget.spend(failure.failure, now)
             if decision.step is Step.AGAIN:
                 await asyncio.sleep(decision.pause_s)
                 # Meanwhile its breaker may have opened; then nobody is left to ask.
-                if not target.admits(time.monotonic()):
+                # (The loop's timers may fire a little before the pause that the upstream asked for is over.)
+                if not target.admits(time.monotonic() + _TIMER_SLACK_S):
                     raise failure
                 again = target
             elif decision.step is not Step.NEXT:

@@ -61,7 +61,8 @@ class Exchange:
     usage: Usage | None = None
     usage_estimated = False
     finish_reason = ""
-    status = 500
+    status = 0
+    """Sent to the client; 0 where nobody decided: heartbeats began a 200, or nothing was sent."""
     outcome = Outcome.FAILED
     error = ""
     trace_parent = ""
@@ -141,7 +142,7 @@ class Exchange:
             endpoint=self.api.scope,
             dialect=self.api.dialect_name,
             outcome=self.outcome,
-            status=self.status,
+            status=self.status or (200 if self.call.started else 500),
             tenant=self.tenant,
             key_id=self.key_id,
             model=self.model,

@@ -44,6 +44,9 @@ _DECISIVE: Final = frozenset({FailureKind.AUTH, FailureKind.QUOTA})
 MAX_PAUSE_S: Final = 60.0
 """Longest pause taken from an upstream's `retry-after`."""
 
+_VERDICT_S: Final = 0.5
+"""A guess at how long a probe or a trial takes."""
+
 
 class BreakerState(enum.IntEnum):
     """Ordered by how much passes; the numbers are the metric's values."""
@@ -118,8 +121,12 @@ class Breaker:
         return self._opened and not self._half_open and now >= self.open_until
 
     def wait_s(self, now: float) -> float:
-        """Seconds until this target might admit a request again."""
-        return max(self.paused_until - now, self.open_until - now if self._opened else 0.0, 0.0)
+        """Seconds until this target might admit a request again; 0.0 only when it admits one now."""
+        wait = max(self.paused_until - now, 0.0)
+        if self._opened and (not self._half_open or self._trial):
+            # Also when its time is over: a probe or a trial is under way and has not decided yet.
+            wait = max(wait, self.open_until - now, _VERDICT_S)
+        return wait
 
     def start(self) -> bool:
         """A request is being sent. Return True when it is the half-open trial."""

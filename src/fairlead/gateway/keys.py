@@ -33,7 +33,7 @@ ADMIN: Final = "admin"
 """The scope of the control API. `*` does not include it."""
 
 ENDPOINTS: Final = (
-    "*", "chat", "completions", "messages", "responses", "embeddings", "rerank",
+    "*", "chat", "completions", "messages", "responses", "embeddings", "rerank", "moderations",
     "audio", "images", "files", "batches", ADMIN,
 )  # fmt: skip
 """The scopes of a key; `*` is all but `admin`. The list of models is open to every key."""

@@ -8,6 +8,8 @@ the request is parsed once into the neutral model and encoded per target.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
@@ -21,9 +23,15 @@ from fairlead.gateway.upstream import Upstream
 from fairlead.net.client import ResponseHead
 from fairlead.providers.chat import ChatRequest, Message, TextPart
 from fairlead.providers.dialect import Glimpse
+from fairlead.providers.embeddings import (
+    EmbeddingsDialect,
+    in_encoding,
+    parse_embeddings,
+    render_embeddings,
+)
 from fairlead.providers.rewrite import RequestHead, object_fields, replace_fields
 from fairlead.providers.table import Api
-from fairlead.types import Failure, FailureKind
+from fairlead.types import Failure, FailureKind, Usage
 
 _encode = msgspec.json.encode
 
@@ -93,6 +101,8 @@ class Asked:
         model = target.model or self.model
         if self.api.name in upstream.native and not (keep_text and self.stream):
             return self._native(target, upstream, model)
+        if self.api.name == "embeddings" and upstream.kind.embeddings is not None:
+            return self._embeddings(target, upstream, upstream.kind.embeddings, model)
         return self._translated(target, model, self._neutral_for(upstream), keep_text=keep_text)
 
     def continuing(self, target: Target, text: str) -> UpstreamCall:
@@ -143,10 +153,47 @@ class Asked:
         given = object_fields(self.ex.body)["stream_options"]
         return replace_fields(bytes(given), {"include_usage": b"true"})
 
+    def _embeddings(
+        self, target: Target, upstream: Upstream, dialect_of: Callable[[str], EmbeddingsDialect], model: str
+    ) -> UpstreamCall:
+        request = parse_embeddings(self.ex.body)
+        try:
+            dialect = dialect_of(model)
+            outgoing = dialect.encode(request, model)
+        except UnsupportedByTarget as error:
+            raise _unsupported(f"{error.message} (target {upstream.name})", param=error.param) from error
+
+        def accept(head: ResponseHead, body: bytes) -> tuple[bytes, Glimpse]:
+            try:
+                answer = dialect.decode(body)
+                rendered = render_embeddings(answer, request)
+            except BadUpstreamAnswer as error:
+                failure = Failure(kind=FailureKind.BAD_ANSWER, message=error.message)
+                raise AttemptFailed(failure) from error
+            glimpse = Glimpse()
+            glimpse.usage = Usage(input_tokens=answer.input_tokens)
+            glimpse.ended = True
+            return rendered, glimpse
+
+        wire = upstream.request(
+            outgoing.path, outgoing.body, self.extra, model=model, headers=outgoing.headers, now=time.time()
+        )
+        return UpstreamCall(target, upstream, wire, None, accept, native=False, ignored=outgoing.ignored)
+
     def _accept_native(self, head: ResponseHead, body: bytes) -> tuple[bytes, Glimpse]:
         glimpse = self.api.glance(body)
         if glimpse.failure is not None:
             raise AttemptFailed(glimpse.failure)
+        if self.api.name == "embeddings":
+            # Some engines answer in floats whatever was asked; OpenAI's SDK asks for base64.
+            encoding: Literal["float", "base64"] = "float"
+            if self.head.encoding_format == "base64":
+                encoding = "base64"
+            try:
+                body = in_encoding(body, encoding)
+            except BadUpstreamAnswer as error:
+                failure = Failure(kind=FailureKind.BAD_ANSWER, message=error.message)
+                raise AttemptFailed(failure) from error
         return body, glimpse
 
     def _translated(

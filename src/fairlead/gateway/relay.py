@@ -59,6 +59,8 @@ async def _stream(ex: Exchange, route: Route, call: UpstreamCall, reader: Reader
     if not client.started:
         client.start(200, stream_headers(ex, call.head if not reader.media else None))
     ex.status = 200
+    # A client states how long it waits for the next piece; how long a stream may take is our configuration's.
+    ex.deadline = ex.started + route.config.timeouts.total_s
     if call.body:
         client.write(call.body)
     if glimpse.chunks:
@@ -83,7 +85,11 @@ async def _stream(ex: Exchange, route: Route, call: UpstreamCall, reader: Reader
             return glimpse.failure
         if not data:
             break
-        await client.drain()
+        if client.congested:
+            # The upstream is not to blame for a client that reads slowly.
+            conn.deadline = ex.deadline
+            await client.drain()
+            now = time.monotonic()
     client.end()
     if not conn.finished:
         # The last chunk's frame may come in a packet of its own; a second is plenty.

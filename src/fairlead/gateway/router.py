@@ -25,6 +25,9 @@ from fairlead import config as cfg
 from fairlead.gateway.health import Breaker
 
 _EWMA_WEIGHT = 0.2
+_EXPLORED = 1 / 32
+"""Share of requests that an idle target gets whatever its latency. One that was slow once, as in a cold
+start, would else keep that latency for ever: its average moves only when it is asked."""
 _AFFINITY_SLACK = 1.25
 """A replica with more than this times the mean load (plus one) loses its affinity (bounded loads)."""
 AFFINITY_BYTES = 1024
@@ -128,6 +131,8 @@ class Route:
         if strategy == "weighted":
             return _draw(best, roll)
         first = _draw(best, roll)
+        if not first.load_state.in_flight and (roll * 104729.0) % 1.0 < _EXPLORED:
+            return first
         # The second draw reuses the roll's low digits; both are uniform enough for balancing.
         rest = [target for target in best if target is not first]
         second = _draw(rest, (roll * 7919.0) % 1.0)

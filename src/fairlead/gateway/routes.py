@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -125,7 +126,8 @@ class Routes:
         try:
             await handle(ex)
         except FairleadError as error:
-            self._tell(call, api.dialect, error, ex.id, own_headers(ex), verbatim=api.verbatim)
+            tried = len(ex.attempts)
+            self._tell(call, api.dialect, error, ex.id, own_headers(ex), verbatim=api.verbatim, tried=tried)
         except Exception:
             _log.exception("a request failed unexpectedly", extra={"request_id": ex.id})
             self._tell(call, api.dialect, FairleadError(), ex.id, own_headers(ex), verbatim=api.verbatim)
@@ -139,6 +141,7 @@ class Routes:
         headers: bytes,
         *,
         verbatim: bool = False,
+        tried: int = 0,
     ) -> None:
         """Tell the client: as a status when none was sent, else in-band with a proper end."""
         call.quiet()
@@ -146,7 +149,7 @@ class Routes:
             if not headers:
                 headers = b"x-request-id: %b\r\n" % request_id.encode()
             body = getattr(error, "upstream_body", b"") or dialect.error_body(error, request_id)
-            call.reply(error.status, headers + error_headers(error), body)
+            call.reply(error.status, headers + error_headers(error, tried), body)
         elif verbatim:
             # Bytes that are nobody's events have no place for an error: an improper end is the sign.
             call.abort()
@@ -202,11 +205,13 @@ class Routes:
         if grant is not None:
             auth.authorise(grant, "models", None, call.head.peer, self.pipeline.now())
             names = [name for name in names if grant.covers_model(name)]
-        wanted = call.head.path.removeprefix("/v1/models").removeprefix("/")
+        # Some SDKs escape the `/` of a name and some do not.
+        wanted = unquote(call.head.path.removeprefix("/v1/models").removeprefix("/"))
         anthropic = b"anthropic-version" in call.head.headers
         entry = _anthropic_model if anthropic else _openai_model
         if wanted:
-            if wanted not in names and (self.pipeline.routes.find(wanted) is None):
+            covered = grant is None or grant.covers_model(wanted)
+            if not covered or self.pipeline.routes.find(wanted) is None:
                 raise NotFound(f"no route serves the model `{wanted[:200]}`", param="model")
             call.reply(200, _JSON, msgspec.json.encode(entry(wanted)))
             return
@@ -230,18 +235,18 @@ def _anthropic_model(name: str) -> dict[str, object]:
     return {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
 
 
-def error_headers(error: FairleadError) -> bytes:
+def error_headers(error: FairleadError, tried: int = 0) -> bytes:
     """Header lines of an error answer: media type, when to come back, and whether to.
 
-    Without a time to come back the gateway has tried everything already, and
-    an SDK's own retries would only multiply an outage.
+    After `tried` attempts of its own, more than one, or without a time to come back the gateway
+    has done what can be done, and an SDK's own retries would only multiply an outage.
     """
     block = _JSON
-    wait_s = error.retry_after_s
-    if wait_s is not None and error.retryable:
+    wait_s = error.retry_after_s if error.retryable else None
+    if wait_s is not None:
         wait_s = min(wait_s, _MAX_RETRY_AFTER_S)
         block += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (math.ceil(wait_s), math.ceil(wait_s * 1000))
-    else:
+    if wait_s is None or tried > 1:
         block += b"x-should-retry: false\r\n"
     if error.status == 401:
         block += b"www-authenticate: Bearer\r\n"

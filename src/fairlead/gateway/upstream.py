@@ -20,8 +20,9 @@ from fairlead.net.client import Origin
 from fairlead.providers.anthropic import AnthropicUpstream
 from fairlead.providers.bedrock import BedrockUpstream
 from fairlead.providers.dialect import UpstreamDialect
+from fairlead.providers.embeddings import EmbeddingsDialect, GeminiEmbeddings, bedrock_embeddings
 from fairlead.providers.gemini import GeminiUpstream
-from fairlead.providers.openai_chat import ENGINE, OPENAI, OpenAIChatUpstream
+from fairlead.providers.openai_chat import COMPATIBLE, ENGINE, OPENAI, Flavour, OpenAIChatUpstream
 from fairlead.providers.sigv4 import Credentials, sign
 
 _OPENAI_NATIVE: Final = frozenset(
@@ -44,6 +45,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """Default; None where the configuration must name one."""
     auth: str
     """The header that carries the credential: `authorization` (Bearer), another name, or `sigv4`."""
+    embeddings: Callable[[str], EmbeddingsDialect] | None = None
+    """Translates embeddings for an upstream model name; raises UnsupportedByTarget."""
     probe: str | None
     """Path of a cheap GET that tells whether it answers; None where a connection must do."""
 
@@ -52,9 +55,15 @@ def _openai() -> UpstreamDialect:
     return OpenAIChatUpstream(OPENAI)
 
 
-def _engine(base_url: str | None, *, probe: str | None = "/models", responses: bool = False) -> Kind:
+def _engine(
+    base_url: str | None,
+    *,
+    flavour: Flavour = COMPATIBLE,
+    probe: str | None = "/models",
+    responses: bool = False,
+) -> Kind:
     return Kind(
-        dialect=lambda: OpenAIChatUpstream(ENGINE),
+        dialect=lambda: OpenAIChatUpstream(flavour),
         native=_OPENAI_NATIVE if responses else _ENGINE_NATIVE,
         base_url=base_url,
         auth="authorization",
@@ -83,6 +92,7 @@ KINDS: Final[dict[str, Kind]] = {
         native=frozenset(),
         base_url="https://generativelanguage.googleapis.com/v1beta",
         auth="x-goog-api-key",
+        embeddings=lambda model: GeminiEmbeddings(),
         probe=None,
     ),
     "bedrock": Kind(
@@ -90,11 +100,12 @@ KINDS: Final[dict[str, Kind]] = {
         native=frozenset(),
         base_url="https://bedrock-runtime.{region}.amazonaws.com",
         auth="sigv4",
+        embeddings=bedrock_embeddings,
         probe=None,
     ),
     "openai-compatible": _engine(None, probe=None),
-    "vllm": _engine("http://127.0.0.1:8000/v1", responses=True),
-    "sglang": _engine("http://127.0.0.1:30000/v1"),
+    "vllm": _engine("http://127.0.0.1:8000/v1", flavour=ENGINE, responses=True),
+    "sglang": _engine("http://127.0.0.1:30000/v1", flavour=ENGINE),
     "tgi": _engine("http://127.0.0.1:3000/v1"),
     "llamacpp": _engine("http://127.0.0.1:8081/v1"),
     "ollama": _engine("http://127.0.0.1:11434/v1"),

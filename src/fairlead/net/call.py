@@ -230,6 +230,11 @@ class Call:
             self.quiet()
         self._write(data)
 
+    @property
+    def congested(self) -> bool:
+        """The client reads more slowly than we write: `drain` would wait."""
+        return self._out.paused
+
     async def drain(self) -> None:
         """Wait while the client reads more slowly than we write."""
         out = self._out

@@ -73,7 +73,7 @@ class SseParser:
             self._after_cr = last == _CR
             for line in lines:
                 self._line(line, events)
-            if tail:
+            if tail and not self._failed:
                 self._partial.append(tail)
                 self._grow(len(tail))
         if self._failed and not events:

@@ -52,6 +52,8 @@ PAUSE_BYTES: Final = 262_144
 
 _PEEK_AFTER_S: Final = 1.0
 _UNSENT: Final = "closed the connection before the request was sent"
+# Of the others llhttp does not know that no body follows: it would read the final answer as one.
+_INTERIM: Final = frozenset((100, 102, 103))
 _BODILESS: Final = frozenset((204, 304))
 
 
@@ -167,7 +169,8 @@ class Connection(asyncio.Protocol):
         while not (self.finished or (self._head is not None and self._head.status >= 300)):
             if self._failure is not None:
                 raise self._error()
-            if not self._write_paused:
+            # A transport that is closing takes nothing; `connection_lost` is on its way, and says why.
+            if not self._write_paused and not self._transport.is_closing():
                 self._whole_request = last
                 self._transport.write(data)
                 return True
@@ -283,13 +286,14 @@ class Connection(asyncio.Protocol):
         if not self._expecting:
             self._unasked()
             return
+        head_was_read = self._head is not None
         self._unframed += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._stopped(error)
         if self.finished:
-            if self._keep and self._overran(data):
+            if self._keep and self._overran(data, head_was_read):
                 self._keep = False
         elif self._failure is None:
             if self._unframed > self._max_head_bytes:
@@ -342,7 +346,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if not 200 <= status <= 599:
-            if status == 101 or not 100 <= status <= 199:
+            if status not in _INTERIM:
                 raise UpstreamProtocolError(f"answered with status {status}")
             self._interim = True
             self._raw = []
@@ -395,26 +399,29 @@ class Connection(asyncio.Protocol):
         self._buffered = 0
         if self._paused:
             self._paused = False
-            if self._failure is None:
+            if not self._transport.is_closing():
                 self._transport.resume_reading()
         return data
 
-    def _overran(self, data: bytes) -> bool:
+    def _overran(self, data: bytes, head_was_read: bool) -> bool:
         """Whether line ends follow a complete answer in the packet that ended it.
 
         The parser skips those silently; any other byte it takes for the start
-        of a message. Everything but a body with a length ends in an empty line.
+        of a message, and says so.
         """
         if data[-1] not in b"\r\n":
             return False
+        end = b"\r\n\r\n"  # of a head without body, or of the last chunk and its trailers
         if self._pieces and not self._chunked:
             piece = self._pieces[-1]
-            if len(piece) == len(data):
-                return False
-            # A body of nothing but line ends cannot be told from line ends after it.
-            return not data.endswith(piece) or not piece.strip(b"\r\n")
-        tail = data[-5:] if len(data) >= 5 else (self._tail + data)[-5:]
-        return tail[-4:] != b"\r\n\r\n" or tail[0] in b"\r\n"
+            if head_was_read:
+                return len(piece) != len(data)
+            if piece.strip(b"\r\n"):
+                return not data.endswith(piece)
+            end += piece
+        # What precedes that end is no line end, or the message would have ended before.
+        tail = (data if len(data) > len(end) else self._tail + data)[-len(end) - 1 :]
+        return tail[1:] != end or tail[0] in b"\r\n"
 
     def _stopped(self, error: Exception) -> None:
         """The parser has stopped: at the end of the answer, or at a fault."""

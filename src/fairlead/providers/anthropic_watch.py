@@ -100,6 +100,11 @@ class AnthropicWatcher:
                     glimpse.finish_reason = event.delta.stop_reason
                 if event.usage is not None:
                     glimpse.usage = usage_of(self._started, event.usage)
+            case "message_stop" if not glimpse.finish_reason:
+                # A cut stream in disguise: clients take the end mark for a proper end.
+                kind = FailureKind.CUT if glimpse.chunks else FailureKind.EMPTY
+                self._fail(Failure(kind=kind, message="the stream ended without a stop_reason"))
+                return False
             case "message_stop":
                 glimpse.ended = True
         return True

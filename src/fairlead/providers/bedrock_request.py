@@ -87,6 +87,9 @@ def encode(request: ChatRequest, model: str) -> Outgoing:
     ignored = [*turns.ignored, *request.advisory]
     if request.user is not None:
         ignored.append("user")
+    if request.parallel_tool_calls is False and request.tools:
+        # One tool is called once, but for rare exceptions, and LangChain sends the field with one.
+        ignored.append("parallel_tool_calls")
     fields, effort = _model_fields(request, model, claude=claude)
     tier = _TIERS[request.service_tier or "auto"]
     body = wire.Request(
@@ -133,7 +136,7 @@ def _check(request: ChatRequest) -> None:
         raise unsupported("frequency_penalty", "has no penalties")
     if request.temperature is not None and request.temperature > 1:
         raise unsupported("temperature", "takes temperatures from 0 to 1")
-    if request.parallel_tool_calls is False and request.tools:
+    if request.parallel_tool_calls is False and len(request.tools) > 1:
         raise unsupported("parallel_tool_calls", "cannot be kept from calling tools in parallel")
     if request.service_tier is not None and request.service_tier not in _TIERS:
         raise unsupported("service_tier", f"has no tier `{request.service_tier[:64]}`")

@@ -100,7 +100,10 @@ def encode(request: ChatRequest, model: str) -> Outgoing:
     if request.user is not None:
         ignored.append("user")
     if request.parallel_tool_calls is False and request.tools:
-        raise unsupported("parallel_tool_calls", "cannot be kept from calling tools in parallel")
+        # One tool is called once, but for rare exceptions, and LangChain sends the field with one.
+        if len(request.tools) > 1:
+            raise unsupported("parallel_tool_calls", "cannot be kept from calling tools in parallel")
+        ignored.append("parallel_tool_calls")
     if any(tool.strict for tool in request.tools):
         ignored.append("tools.strict")
     body = wire.Request(

@@ -17,13 +17,17 @@ from fairlead.providers.raw import present
 from fairlead.types import Usage
 
 
-class _InputDetails(msgspec.Struct, frozen=True, kw_only=True):
+class InputDetails(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What input tokens consist of."""
+
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     audio_tokens: int | None = None
 
 
-class _OutputDetails(msgspec.Struct, frozen=True, kw_only=True):
+class OutputDetails(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What output tokens consist of."""
+
     reasoning_tokens: int | None = None
     audio_tokens: int | None = None
 
@@ -39,15 +43,15 @@ class WireUsage(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int | None = None
     prompt_cache_hit_tokens: int | None = None
     reasoning_tokens: int | None = None
-    prompt_tokens_details: _InputDetails | None = None
-    input_tokens_details: _InputDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
+    prompt_tokens_details: InputDetails | None = None
+    input_tokens_details: InputDetails | None = None
+    completion_tokens_details: OutputDetails | None = None
+    output_tokens_details: OutputDetails | None = None
 
 
 _DECODER: Final = msgspec.json.Decoder(WireUsage, strict=False)
-_NO_INPUT: Final = _InputDetails()
-_NO_OUTPUT: Final = _OutputDetails()
+_NO_INPUT: Final = InputDetails()
+_NO_OUTPUT: Final = OutputDetails()
 
 
 def read_usage(value: msgspec.Raw) -> Usage | None:
@@ -88,6 +92,22 @@ def normalised(wire: WireUsage) -> Usage:
         cache_read_tokens=_count(into.cached_tokens, wire.cached_tokens, wire.prompt_cache_hit_tokens),
         cache_write_tokens=_count(into.cache_write_tokens),
         reasoning_tokens=reasoning_tokens,
+        audio_input_tokens=_count(into.audio_tokens),
+        audio_output_tokens=_count(out.audio_tokens),
+    )
+
+
+def detailed(
+    input_tokens: int, output_tokens: int, into: InputDetails | None, out: OutputDetails | None
+) -> Usage:
+    """The counts of a plain report with OpenAI's details."""
+    into, out = into or _NO_INPUT, out or _NO_OUTPUT
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cache_read_tokens=_count(into.cached_tokens),
+        cache_write_tokens=_count(into.cache_write_tokens),
+        reasoning_tokens=_count(out.reasoning_tokens),
         audio_input_tokens=_count(into.audio_tokens),
         audio_output_tokens=_count(out.audio_tokens),
     )

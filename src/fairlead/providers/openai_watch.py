@@ -17,7 +17,7 @@ from fairlead.errors import BadUpstreamAnswer
 from fairlead.providers.dialect import Glimpse
 from fairlead.providers.openai_errors import failure_in_stream, failure_of, is_error
 from fairlead.providers.openai_sse import DONE, EventBuffer, data_of, events, named
-from fairlead.providers.openai_usage import read_usage
+from fairlead.providers.openai_usage import InputDetails, OutputDetails, detailed, read_usage
 from fairlead.providers.raw import NOTHING
 from fairlead.types import Failure, FailureKind, Usage
 
@@ -155,6 +155,10 @@ class ChatWatcher:
         if not data:
             return True
         if data.strip() == DONE:
+            if not glimpse.finish_reason:
+                # A cut stream in disguise: clients take the end mark for a proper end.
+                glimpse.failure = _unfinished(glimpse.chunks)
+                return False
             glimpse.ended = True
             return True
         failed = named(event, b"error")
@@ -176,6 +180,9 @@ class ChatWatcher:
             glimpse.model = full.model
         if any(_has_content(choice) for choice in full.choices or ()):
             self._opened = True
+            glimpse.chunks += 1
+        elif self._opened and _is_plain(seen):
+            # Once content has begun, whatever looks like it counts, as it does on the fast path.
             glimpse.chunks += 1
         glimpse.usage = _usage(full) or glimpse.usage
         return not (self._strip_usage and not seen.choices and seen.usage is not None)
@@ -209,6 +216,15 @@ def _plain_events(block: bytes) -> int:
     return len(chunks) if len(chunks) == block.count(b"\n\n") else 0
 
 
+def _unfinished(chunks: int) -> Failure:
+    if not chunks:
+        return Failure(kind=FailureKind.EMPTY, message="the stream ended without any content")
+    return Failure(
+        kind=FailureKind.CUT,
+        message=f"the stream ended after {chunks} content events without a finish reason",
+    )
+
+
 def _not_the_dialect() -> Failure:
     return Failure(
         kind=FailureKind.BAD_ANSWER,
@@ -216,11 +232,79 @@ def _not_the_dialect() -> Failure:
     )
 
 
+class _PlainChoice(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    finish_reason: str
+
+
+class _PlainUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Usage as OpenAI and most engines report it; what only others report makes it not plain."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: InputDetails | None = None
+    completion_tokens_details: OutputDetails | None = None
+    cached_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _PlainAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    choices: list[_PlainChoice]
+    usage: _PlainUsage
+    model: str = ""
+    error: msgspec.Raw | None = None
+    object: str = ""
+
+
+_PLAIN_ANSWER: Final = msgspec.json.Decoder(_PlainAnswer)
+
+
 def glance(body: bytes) -> Glimpse:
     """What a watcher would learn of a whole (not streamed) answer.
 
     `failure` is set when the body is an error object or no completion at all.
     """
+    return _plain_glance(body) or _full_glance(body)
+
+
+def _plain_glance(body: bytes) -> Glimpse | None:
+    """One decode of the shape that nearly every answer has; None for all others."""
+    try:
+        answer = _PLAIN_ANSWER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    usage = answer.usage
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    if (
+        not answer.choices
+        or answer.error is not None
+        or answer.object == "error"
+        or usage.cached_tokens is not None
+        or usage.prompt_cache_hit_tokens is not None
+        or usage.reasoning_tokens is not None
+        or usage.total_tokens != prompt + completion
+        or prompt < 0
+        or completion < 0
+    ):
+        return None
+    reason = answer.choices[-1].finish_reason
+    if not reason or reason in BROKEN_OFF:
+        return None
+    glimpse = Glimpse()
+    glimpse.model = answer.model
+    glimpse.finish_reason = reason
+    glimpse.chunks = 1
+    glimpse.ended = True
+    into, out = usage.prompt_tokens_details, usage.completion_tokens_details
+    if into is None and out is None:
+        glimpse.usage = Usage(input_tokens=prompt, output_tokens=completion)
+    else:
+        glimpse.usage = detailed(prompt, completion, into, out)
+    return glimpse
+
+
+def _full_glance(body: bytes) -> Glimpse:
     glimpse = Glimpse()
     try:
         seen = _SEEN.decode(body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fairlead.providers.dialect import Glimpse
+from fairlead.providers.raw import NOTHING, present
 from fairlead.types import Failure, FailureKind, Usage
 
 
@@ -17,7 +18,7 @@ class _Usage(msgspec.Struct, frozen=True, kw_only=True):
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = NOTHING
 
 
 _DECODER = msgspec.json.Decoder(_Answer)
@@ -32,7 +33,7 @@ def glance_any(body: bytes) -> Glimpse:
         message = "the answer is not a JSON object of this API"
         glimpse.failure = Failure(kind=FailureKind.BAD_ANSWER, message=message)
         return glimpse
-    if answer.error is not None and bytes(answer.error) not in (b"null", b"{}", b'""'):
+    if present(answer.error) not in (None, b"{}", b'""'):
         message = "the upstream reported an error in a 200 answer"
         glimpse.failure = Failure(kind=FailureKind.BAD_ANSWER, message=message)
         return glimpse

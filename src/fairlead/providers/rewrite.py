@@ -40,6 +40,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     n: int | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
+    encoding_format: str | None = None
     store: bool | None = None
     background: bool | None = None
     previous_response_id: str | None = None

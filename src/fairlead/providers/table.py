@@ -11,12 +11,14 @@ from fairlead.providers.anthropic import AnthropicClient, AnthropicWatcher
 from fairlead.providers.anthropic import glance as glance_message
 from fairlead.providers.anthropic_history import without_foreign_reasoning
 from fairlead.providers.dialect import ClientDialect, Glimpse, Watcher
+from fairlead.providers.embeddings import glance as glance_embeddings
 from fairlead.providers.openai_chat import ChatWatcher, OpenAIChatClient
 from fairlead.providers.openai_chat import glance as glance_chat
 from fairlead.providers.openai_completions import CompletionsClient, CompletionsWatcher
 from fairlead.providers.openai_responses import ResponsesClient, ResponsesWatcher
 from fairlead.providers.openai_responses import glance as glance_response
 from fairlead.providers.plain import glance_any
+from fairlead.providers.rerank import glance as glance_ranking
 
 _DONE: Final = b"data: [DONE]\n\n"
 
@@ -114,14 +116,20 @@ def apis() -> dict[str, Api]:
             count=anthropic.count_tokens,
         ),
     }
-    for path, scope, verbatim in (
-        ("/embeddings", "embeddings", False),
-        ("/rerank", "rerank", False),
-        ("/moderations", "moderations", False),
-        ("/images/generations", "images", True),
-        ("/audio/speech", "audio", True),
+    for path, scope, verbatim, glance in (
+        ("/embeddings", "embeddings", False, glance_embeddings),
+        ("/rerank", "rerank", False, glance_ranking),
+        ("/moderations", "moderations", False, glance_any),
+        ("/images/generations", "images", True, glance_any),
+        ("/audio/speech", "audio", True, glance_any),
     ):
         table["/v1" + path] = Api(
-            name=scope, scope=scope, suffix=path, dialect=openai, dialect_name="openai", verbatim=verbatim
+            name=scope,
+            scope=scope,
+            suffix=path,
+            dialect=openai,
+            dialect_name="openai",
+            verbatim=verbatim,
+            glance=glance,
         )
     return table

@@ -158,9 +158,16 @@ def _usage(generation: Generation, output_tokens: int) -> Json:
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": generation.cached_tokens,
         "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-        "output_tokens": output_tokens,
+        **_output_usage(generation, output_tokens),
         "service_tier": "standard",
     }
+
+
+def _output_usage(generation: Generation, output_tokens: int) -> Json:
+    usage: Json = {"output_tokens": output_tokens}
+    if generation.reasoning_tokens:
+        usage["output_tokens_details"] = {"thinking_tokens": min(output_tokens, generation.reasoning_tokens)}
+    return usage
 
 
 def _stop(reply: Reply) -> Json:
@@ -271,7 +278,7 @@ async def _stream(generation: Generation, outlet: Outlet) -> None:
         before = token
         await outlet.event(_event("content_block_delta", index=block, delta=_delta(token)), "token")
     await _close_block(outlet, block, before)
-    usage = {"output_tokens": generation.output_tokens}
+    usage = _output_usage(generation, generation.output_tokens)
     await outlet.event(_event("message_delta", delta=_stop(reply), usage=usage), "finish")
     await outlet.event(_event("message_stop"), "end")
     await outlet.close()

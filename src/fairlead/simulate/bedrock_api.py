@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from fairlead.errors import InvalidRequest
 from fairlead.simulate.outlet import Outlet
 from fairlead.simulate.schema import JsonValue
 from fairlead.simulate.service import Generation, Service
@@ -102,6 +103,40 @@ class ConverseTools(_Body, frozen=True, kw_only=True):
     tool_choice: ConverseChoice = ConverseChoice()
 
 
+class ConverseSchema(_Body, frozen=True, kw_only=True):
+    schema: str
+    """JSON, as text."""
+
+
+class OutputStructure(_Body, frozen=True, kw_only=True):
+    json_schema: ConverseSchema
+
+
+class TextFormat(_Body, frozen=True, kw_only=True):
+    type: Literal["json_schema"]
+    structure: OutputStructure
+
+
+class ConverseOutput(_Body, frozen=True, kw_only=True):
+    """What an answer holds."""
+
+    text_format: TextFormat | None = None
+
+    def schema(self) -> JsonValue:
+        """The schema that the text has to fit.
+
+        Raises:
+            InvalidRequest: it is not JSON.
+        """
+        if self.text_format is None:
+            return None
+        try:
+            found: JsonValue = msgspec.json.decode(self.text_format.structure.json_schema.schema)
+        except msgspec.DecodeError as error:
+            raise InvalidRequest(f"outputConfig.textFormat: the schema is not JSON: {error}") from error
+        return found
+
+
 class ConverseBody(_Body, frozen=True, kw_only=True):
     """Body of Converse and ConverseStream."""
 
@@ -109,10 +144,16 @@ class ConverseBody(_Body, frozen=True, kw_only=True):
     system: list[ConverseBlock] = []
     inference_config: InferenceConfig = InferenceConfig()
     tool_config: ConverseTools = ConverseTools()
+    output_config: ConverseOutput = ConverseOutput()
     additional_model_request_fields: dict[str, JsonValue] = {}
+    additional_model_response_field_paths: list[str] = []
 
     def ask(self) -> Ask:
-        """What this body asks of the model."""
+        """What this body asks of the model.
+
+        Raises:
+            InvalidRequest: a schema that is not JSON.
+        """
         options, choice = self.inference_config, self.tool_config.tool_choice
         questions = [
             [block.text for block in message.content if block.text is not None]
@@ -142,6 +183,8 @@ class ConverseBody(_Body, frozen=True, kw_only=True):
             tools=tools,
             tool_mode="required" if forced else "auto",
             tool_name=choice.tool.name if choice.tool is not None else None,
+            output="text" if self.output_config.text_format is None else "json",
+            schema=self.output_config.schema(),
             think=isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive"),
         )
 
@@ -152,13 +195,13 @@ async def converse(service: Service, body: ConverseBody, outlet: Outlet, model: 
     started_at = service.loop.time()
     try:
         if stream:
-            await _stream(service, generation, outlet, started_at)
+            await _stream(service, body, generation, outlet, started_at)
             return
         await generation.job.rest()
         reply = generation.replies[0]
         answer = {
             "output": {"message": {"role": "assistant", "content": _content(reply)}},
-            "stopReason": _stop_reason(reply),
+            **_stop(body, reply),
             "usage": _usage(generation),
             "metrics": {"latencyMs": round((service.loop.time() - started_at) * 1000)},
         }
@@ -167,8 +210,12 @@ async def converse(service: Service, body: ConverseBody, outlet: Outlet, model: 
         generation.job.leave()
 
 
-def _stop_reason(reply: Reply) -> str:
-    return "stop_sequence" if reply.stop is not None else _STOP_REASONS[reply.finish]
+def _stop(body: ConverseBody, reply: Reply) -> Json:
+    """Why it ended; which sequence stopped it only for those who asked."""
+    ended: Json = {"stopReason": "stop_sequence" if reply.stop is not None else _STOP_REASONS[reply.finish]}
+    if "/stop_sequence" in body.additional_model_response_field_paths:
+        ended["additionalModelResponseFields"] = {"stop_sequence": reply.stop}
+    return ended
 
 
 def _usage(generation: Generation) -> Json:
@@ -210,7 +257,9 @@ def _delta(token: Token) -> Json:
     return {"toolUse": {"input": token.text}}
 
 
-async def _stream(service: Service, generation: Generation, outlet: Outlet, started_at: float) -> None:
+async def _stream(
+    service: Service, body: ConverseBody, generation: Generation, outlet: Outlet, started_at: float
+) -> None:
     reply, job = generation.replies[0], generation.job
     await outlet.open(EVENT_STREAM)
     block = -1
@@ -231,7 +280,7 @@ async def _stream(service: Service, generation: Generation, outlet: Outlet, star
         delta = {"delta": _delta(token), "contentBlockIndex": block}
         await outlet.event(_event("contentBlockDelta", delta), "token")
     await _close_block(outlet, block, before)
-    await outlet.event(_event("messageStop", {"stopReason": _stop_reason(reply)}), "finish")
+    await outlet.event(_event("messageStop", _stop(body, reply)), "finish")
     latency = {"latencyMs": round((service.loop.time() - started_at) * 1000)}
     await outlet.event(_event("metadata", {"usage": _usage(generation), "metrics": latency}), "end")
     await outlet.close()

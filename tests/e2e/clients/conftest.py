@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 import anthropic
 import openai
 import pytest
-
 from tests.e2e.clients.canned import Canned
 from tests.e2e.gateway import Dialect, EngineProcess, GatewayProcess, start_engine, start_gateway
 
@@ -50,6 +49,10 @@ def config(engines: dict[Dialect, EngineProcess], canned: Canned) -> str:
         f"  canned: {{type: openai, base_url: '{canned.url}/v1', api_key: env:UPSTREAM_KEY}}",
         "models:",
         "  canned/*: {targets: [{provider: canned}]}",
+        # A target that was told to wait is left alone for that long: one for each such test.
+        "  limited: {targets: [{provider: canned, model: limited}]}",
+        "  paused: {targets: [{provider: canned, model: paused}]}",
+        "  impatient: {targets: [{provider: canned, model: impatient}]}",
     ]
     for name, model in _MODELS.items():
         lines.append(f"  {name}: {{targets: [{{provider: {name}, model: '{model}'}}]}}")
@@ -70,9 +73,7 @@ def config(engines: dict[Dialect, EngineProcess], canned: Canned) -> str:
 def engines() -> Iterator[dict[Dialect, EngineProcess]]:
     """A running engine of each dialect; each wants the gateway's key, not the client's."""
     faults = [
-        word
-        for status in STATUSES
-        for word in ("--fault", f"status;status={status};model=status-{status};header.retry-after=1")
+        word for status in STATUSES for word in ("--fault", f"status;status={status};model=status-{status}")
     ]
     with contextlib.ExitStack() as stack:
         yield {
@@ -124,9 +125,7 @@ def openai_client(gateway: GatewayProcess) -> Iterator[openai.OpenAI]:
 @pytest.fixture
 def async_openai(gateway: GatewayProcess) -> Callable[[], openai.AsyncOpenAI]:
     """Made inside the loop that uses it."""
-    return lambda: openai.AsyncOpenAI(
-        base_url=gateway.url + "/v1", api_key=gateway.admin_key, max_retries=0
-    )
+    return lambda: openai.AsyncOpenAI(base_url=gateway.url + "/v1", api_key=gateway.admin_key, max_retries=0)
 
 
 @pytest.fixture
@@ -138,6 +137,4 @@ def anthropic_client(gateway: GatewayProcess) -> Iterator[anthropic.Anthropic]:
 @pytest.fixture
 def async_anthropic(gateway: GatewayProcess) -> Callable[[], anthropic.AsyncAnthropic]:
     """Made inside the loop that uses it."""
-    return lambda: anthropic.AsyncAnthropic(
-        base_url=gateway.url, api_key=gateway.admin_key, max_retries=0
-    )
+    return lambda: anthropic.AsyncAnthropic(base_url=gateway.url, api_key=gateway.admin_key, max_retries=0)

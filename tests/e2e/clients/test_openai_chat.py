@@ -76,7 +76,9 @@ def test_a_streamed_text_with_and_without_usage(openai_client: openai.OpenAI, mo
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == text
     assert len(chunks) > 5, "it came in pieces"
     assert len({chunk.id for chunk in chunks}) == 1
-    assert [c.choices[0].finish_reason for c in chunks if c.choices and c.choices[0].finish_reason] == ["stop"]
+    assert [c.choices[0].finish_reason for c in chunks if c.choices and c.choices[0].finish_reason] == [
+        "stop"
+    ]
     assert chunks[0].choices[0].delta.role == "assistant"
     usage = chunks[-1].usage
     assert chunks[-1].choices == []
@@ -105,9 +107,7 @@ def test_a_limit_and_a_stop_sequence_end_an_answer(openai_client: openai.OpenAI,
 def test_a_tool_round_trip(openai_client: openai.OpenAI, model: str, stream: bool) -> None:
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "use the tool"}]
     if stream:
-        with openai_client.chat.completions.stream(
-            model=model, messages=messages, tools=[WEATHER]
-        ) as events:
+        with openai_client.chat.completions.stream(model=model, messages=messages, tools=[WEATHER]) as events:
             kinds = {event.type for event in events}
             answer = events.get_final_completion()
         assert "tool_calls.function.arguments.delta" in kinds

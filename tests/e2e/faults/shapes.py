@@ -85,9 +85,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         """Status line and headers of a 200, chunked; a stream's or a whole answer's."""
         if self.stream:
             return sse_head()
-        return (
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n" % len(self.body())
+        return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(
+            self.body()
         )
 
     def begin(self) -> bytes:
@@ -147,8 +146,9 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         return sse_event(self.error(code or "api_error"), "error")
 
     def refusal(self, status: int, code: str, message: str = "no", headers: Sequence[str] = ()) -> bytes:
-        """An error status with the dialect's body."""
-        return answer(self.error(code, message), status=status, headers=headers)
+        """An error status with the dialect's body; the connection is closed after it."""
+        lines = ["connection: close", *headers]
+        return answer(self.error(code, message), status=status, headers=lines)
 
     def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
@@ -183,7 +183,10 @@ class Reading(msgspec.Struct, kw_only=True):
     error: str = ""
     """Our code of the error, in-band or in the body."""
     error_type: str = ""
+    begun: bool = False
+    """An event of the answer came."""
     heartbeats: int = 0
+    """Before the answer; Anthropic's streams hold a ping of their own."""
     after_error: int = 0
     """Events after an error: there must be none."""
     torn: bool = False
@@ -210,7 +213,7 @@ def _read_event(shape: Shape, block: bytes, reading: Reading) -> None:
     lines = block.split(b"\n")
     data = b"".join(line[5:].strip() for line in lines if line.startswith(b"data:"))
     if not data:
-        reading.heartbeats += all(line.startswith(b":") for line in lines)
+        reading.heartbeats += not reading.begun and all(line.startswith(b":") for line in lines)
         return
     if data == b"[DONE]":
         reading.marked = True
@@ -221,8 +224,9 @@ def _read_event(shape: Shape, block: bytes, reading: Reading) -> None:
         reading.torn = True
         return
     if event.get("type") == "ping":
-        reading.heartbeats += 1
+        reading.heartbeats += not reading.begun
         return
+    reading.begun = True
     if reading.error:
         reading.after_error += 1
     if event.get("error"):

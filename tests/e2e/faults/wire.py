@@ -23,7 +23,7 @@ class Wire(asyncio.Protocol):
     def __init__(self) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
-        self.body = b""
+        self.body = bytearray()
         self.complete = False
         """The answer came to the end that HTTP prescribes."""
         self.closed = False
@@ -73,13 +73,13 @@ class Wire(asyncio.Protocol):
         if shape.dialect == "anthropic":
             head.append("anthropic-version: 2023-06-01")
         head += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        self.status, self.headers, self.body, self.complete = 0, {}, b"", False
+        self.status, self.headers, self.body, self.complete = 0, {}, bytearray(), False
         self.asked_at = self._loop.time()
         self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
 
     def get(self, path: str) -> None:
         """Send a GET."""
-        self.status, self.headers, self.body, self.complete = 0, {}, b"", False
+        self.status, self.headers, self.body, self.complete = 0, {}, bytearray(), False
         self.asked_at = self._loop.time()
         self.transport.write(f"GET {path} HTTP/1.1\r\nhost: gateway\r\n\r\n".encode())
 
@@ -117,7 +117,7 @@ class Wire(asyncio.Protocol):
     def reading(self) -> Reading:
         """What the client's dialect makes of it so far."""
         assert self._shape is not None
-        return read(self._shape, self.body, streamed=self.streamed)
+        return read(self._shape, bytes(self.body), streamed=self.streamed)
 
     # --- asyncio's and the parser's side --------------------------------------------------------
 

@@ -24,6 +24,7 @@ from fairlead.errors import (
 from fairlead.net.client import Client, Counts, Origin
 from fairlead.net.http1 import request_head
 from fairlead.testing import (
+    Action,
     Close,
     ReadRequest,
     Repeat,
@@ -266,7 +267,7 @@ def test_an_upstream_that_does_not_speak_tls(run: RunScenario, authority: Author
 
 @pytest.mark.parametrize("end", [Close(), Reset()], ids=["close", "reset"])
 def test_an_upstream_that_hangs_up_in_the_handshake(
-    run: RunScenario, authority: Authority, end: Close | Reset
+    run: RunScenario, authority: Authority, end: Action
 ) -> None:
     async def scenario(client: Client) -> None:
         async with ScriptedUpstream([end]) as upstream:
@@ -321,7 +322,7 @@ def test_files_that_are_not_there(run: RunScenario, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", [Close(), Reset()], ids=["alert", "reset"])
 def test_only_a_closing_alert_ends_a_body_that_the_end_delimits(
-    run: RunScenario, authority: Authority, end: Close | Reset
+    run: RunScenario, authority: Authority, end: Action
 ) -> None:
     async def scenario(client: Client) -> None:
         script = [ReadRequest(), Send(b"HTTP/1.1 200 OK\r\n\r\nhello"), Send(b"", pause_s=0.05), end]
@@ -387,9 +388,7 @@ def test_https_through_a_proxy(run: RunScenario, authority: Authority) -> None:
         ([ReadRequest(), Reset()], "connection reset by peer"),
     ],
 )
-def test_a_proxy_that_refuses(
-    run: RunScenario, script: list[ReadRequest | Send | Close | Reset | Stall], words: str
-) -> None:
+def test_a_proxy_that_refuses(run: RunScenario, script: list[Action], words: str) -> None:
     async def scenario(client: Client) -> None:
         async with ScriptedUpstream(script) as proxy:
             origin = Origin(

@@ -150,6 +150,33 @@ def test_bedrock_uses_tools(bedrock: Served) -> None:
     assert dict(events)["contentBlockStart"]["start"]["toolUse"]["toolUseId"] == use["toolUseId"]
 
 
+def test_bedrock_answers_in_json_that_fits_a_schema(bedrock: Served) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    output = {
+        "textFormat": {
+            "type": "json_schema",
+            "structure": {"jsonSchema": {"name": "number", "schema": json.dumps(schema)}},
+        }
+    }
+    whole = bedrock.request("POST", "/model/vendor.m-v1:0/converse", turn(outputConfig=output)).json()
+    assert isinstance(json.loads(whole["output"]["message"]["content"][0]["text"])["n"], int)
+    output["textFormat"]["structure"] = {"jsonSchema": {"schema": "{"}}
+    broken = bedrock.request("POST", "/model/vendor.m-v1:0/converse", turn(outputConfig=output))
+    assert (broken.status, broken.headers["x-amzn-errortype"]) == (400, "ValidationException")
+
+
+def test_bedrock_tells_which_sequence_stopped_it_when_asked(bedrock: Served) -> None:
+    asked = turn(
+        inferenceConfig={"temperature": 0, "stopSequences": ["river"]},
+        additionalModelResponseFieldPaths=["/stop_sequence"],
+    )
+    whole = bedrock.request("POST", "/model/vendor.m-v1:0/converse", asked).json()
+    streamed = bedrock.request("POST", "/model/vendor.m-v1:0/converse-stream", asked)
+    expected = {"stopReason": "stop_sequence", "additionalModelResponseFields": {"stop_sequence": "river"}}
+    assert {name: whole[name] for name in expected} == expected
+    assert dict(frames(streamed.body))["messageStop"] == expected
+
+
 def test_bedrock_errors_have_their_type_in_a_header(bedrock: Served) -> None:
     missing = bedrock.request("POST", "/model/none/converse", turn())
     assert (missing.status, missing.headers["x-amzn-errortype"]) == (404, "ResourceNotFoundException")

@@ -126,6 +126,9 @@ def test_messages_with_thinking_and_tools(claude: anthropic.Anthropic) -> None:
         assert message.content[0].signature
         assert isinstance(message.content[1].input["city"], str)
         assert message.stop_reason == "tool_use"
+        details = message.usage.output_tokens_details
+        assert details is not None
+        assert 0 < details.thinking_tokens < message.usage.output_tokens
 
 
 def test_messages_count_tokens_and_models(claude: anthropic.Anthropic) -> None:

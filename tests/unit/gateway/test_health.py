@@ -174,3 +174,15 @@ def test_never_two_trials_at_once_and_open_admits_nobody(steps: list[str]) -> No
             assert not breaker.admits(now)
         if breaker.state is BreakerState.OPEN:
             assert not breaker.admits(now + 10_000)
+
+
+def test_it_says_to_wait_whenever_it_admits_nobody() -> None:
+    breaker = opened(now=100)
+    assert breaker.wait_s(101) == 4
+    assert breaker.wait_s(106) > 0  # its time is over, the probe is still out
+    breaker.probe_succeeded()
+    assert breaker.wait_s(106) == 0
+    breaker.start()
+    assert breaker.wait_s(106) > 0  # somebody else's trial is under way
+    breaker.succeed(107)
+    assert breaker.wait_s(107) == 0

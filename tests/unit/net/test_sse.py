@@ -147,6 +147,13 @@ def test_an_endless_event_is_an_error(endless: bytes) -> None:
         SseParser(100).feed(endless)
 
 
+def test_nothing_is_kept_of_what_follows_an_event_too_large() -> None:
+    parser = SseParser(20)
+    with pytest.raises(UpstreamProtocolError):
+        parser.feed(b": " + b"c" * 100 + b"\ndata: x")
+    assert parser.rest() == b""
+
+
 def test_heartbeats_forever_are_not_an_endless_event() -> None:
     parser = SseParser(100)
     for _ in range(1000):

@@ -113,6 +113,18 @@ ANSWERS = {
     "length": (OK + b"content-length: 5\r\n\r\nhello", (200, b"hello", None, True)),
     "length zero": (OK + b"content-length: 0\r\n\r\n", (200, b"", None, True)),
     "length, body of line ends": (OK + b"content-length: 3\r\n\r\nab\n", (200, b"ab\n", None, True)),
+    "length, nothing but line ends": (
+        OK + b"content-length: 4\r\n\r\n\r\n\r\n",
+        (200, b"\r\n\r\n", None, True),
+    ),
+    "line ends after line ends": (
+        OK + b"content-length: 4\r\n\r\n\r\n\r\n\r\n",
+        (200, b"\r\n\r\n", None, False),
+    ),
+    "line ends after a body that ends in them": (
+        OK + b"content-length: 7\r\n\r\nabc\r\n\r\n\r\n\r\n",
+        (200, b"abc\r\n\r\n", None, False),
+    ),
     "chunked": (
         OK + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n3\r\n!!!\r\n0\r\n\r\n",
         (200, b"hello!!!", None, True),
@@ -138,6 +150,13 @@ ANSWERS = {
     ),
     "interim answers": (
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
+        + OK
+        + b"content-length: 2\r\n\r\nhi",
+        (200, b"hi", None, True),
+    ),
+    "interim answers with framing that does not count": (
+        b"HTTP/1.1 100 Continue\r\ncontent-length: 4\r\n\r\n"
+        b"HTTP/1.1 102 Processing\r\ntransfer-encoding: chunked\r\n\r\n"
         + OK
         + b"content-length: 2\r\n\r\nhi",
         (200, b"hi", None, True),
@@ -198,6 +217,12 @@ REFUSED = {
     "bare CR in a value": OK + b"x: a\rb\r\ncontent-length: 2\r\n\r\nhi",
     "NUL in a value": OK + b"x: a\0b\r\ncontent-length: 2\r\n\r\nhi",
     "switching protocols": b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nraw",
+    "interim status the parser gives a body": b"HTTP/1.1 199 Odd\r\ncontent-length: 4\r\n\r\nevil"
+    + OK
+    + b"content-length: 2\r\n\r\nhi",
+    "interim status the parser reads to the end": b"HTTP/1.1 104 Odd\r\n\r\n"
+    + OK
+    + b"content-length: 0\r\n\r\n",
     "status below 100": b"HTTP/1.1 000 Zero\r\ncontent-length: 0\r\n\r\n",
     "status above 599": b"HTTP/1.1 999 Odd\r\ncontent-length: 0\r\n\r\n",
     "unknown version": b"HTTP/1.9 200 OK\r\ncontent-length: 0\r\n\r\n",
@@ -763,6 +788,20 @@ def test_an_upload_waits_for_the_upstream() -> None:
         wire.connection.resume_writing()
         assert await task
         assert wire.transport.written[-1] == b"ab"
+
+    run(main)
+
+
+def test_a_piece_is_not_written_to_a_transport_that_closes() -> None:
+    async def main() -> None:
+        wire = Wire()
+        wire.connection.send(b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n", complete=False)
+        wire.transport.close()
+        task = await started(wire.connection.send_piece(b"ab", last=True))
+        assert not task.done()
+        wire.transport.lose()
+        with pytest.raises(UpstreamDisconnected):
+            await task
 
     run(main)
 

@@ -88,6 +88,19 @@ def test_nothing_is_relayed_after_the_end() -> None:
     assert watcher.feed(DELTA) == b""
 
 
+@pytest.mark.parametrize(("before", "kind"), [(b"", FailureKind.EMPTY), (DELTA, FailureKind.CUT)])
+@pytest.mark.parametrize("together", [True, False])
+def test_an_end_mark_without_a_stop_reason_is_no_end(
+    before: bytes, kind: FailureKind, *, together: bool
+) -> None:
+    stop = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    relayed, watcher = watch(before + stop) if together else watch(before, stop)
+    assert relayed == before
+    assert not watcher.glimpse.ended
+    assert watcher.glimpse.failure is not None
+    assert watcher.glimpse.failure.kind is kind
+
+
 def test_a_last_event_without_its_blank_line_can_be_completed() -> None:
     relayed, watcher = watch(STREAM[:-2])
     assert not watcher.glimpse.ended

@@ -93,7 +93,7 @@ def test_path(model: str, stream: bool, path: str) -> None:
         ({"frequency_penalty": 1}, "frequency_penalty"),
         ({"temperature": 1.5}, "temperature"),
         ({"service_tier": "scale"}, "service_tier"),
-        ({"tools": (TOOL,), "parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"tools": (TOOL, TOOL), "parallel_tool_calls": False}, "parallel_tool_calls"),
         ({"response_format": ResponseFormat(kind="json_object")}, "response_format"),
         ({"model": LLAMA, "top_k": 3}, "top_k"),
         ({"model": LLAMA, "reasoning": Reasoning(budget_tokens=2000)}, "reasoning"),
@@ -196,6 +196,8 @@ def test_what_is_left_out_is_listed() -> None:
             Message(role="user", parts=(TextPart(text="y", cache=neutral.CacheHint()),)),
         ),
         user="u",
+        tools=(TOOL,),
+        parallel_tool_calls=False,
         advisory={"metadata": msgspec.Raw(b"{}")},
     )
 
@@ -206,6 +208,7 @@ def test_what_is_left_out_is_listed() -> None:
         "cache_control",
         "metadata",
         "user",
+        "parallel_tool_calls",
     )
 
 

@@ -99,7 +99,7 @@ def test_thinking(reasoning: Reasoning, model: str, expected: object) -> None:
         ({"logprobs": True}, "logprobs"),
         ({"top_logprobs": 1}, "top_logprobs"),
         ({"service_tier": "scale"}, "service_tier"),
-        ({"tools": (Tool(name="a"),), "parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"tools": (Tool(name="a"), Tool(name="b")), "parallel_tool_calls": False}, "parallel_tool_calls"),
         ({"reasoning": Reasoning(effort="extreme")}, "reasoning_effort"),
         ({"extras": {"logit_bias": msgspec.Raw(b"{}")}}, "logit_bias"),
     ],
@@ -233,9 +233,10 @@ def test_what_is_left_out_is_listed() -> None:
         messages=(Message(role="assistant", parts=(ReasoningPart(text="x"), TextPart(text="y"))),),
         user="u",
         tools=(Tool(name="a", strict=True),),
+        parallel_tool_calls=False,
         advisory={"metadata": msgspec.Raw(b"{}")},
     )
 
     ignored = GeminiUpstream().encode(request, NEW).ignored
 
-    assert ignored == ("messages.reasoning", "metadata", "user", "tools.strict")
+    assert ignored == ("messages.reasoning", "metadata", "user", "parallel_tool_calls", "tools.strict")

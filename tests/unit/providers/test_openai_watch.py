@@ -6,7 +6,7 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fairlead.providers import openai_sse
@@ -102,6 +102,7 @@ EVENTS = st.lists(
 )
 
 
+@example([STREAM[1], b"\n", ROLE], [173], False)
 @given(EVENTS, st.lists(st.integers(0, 2000), max_size=6), st.booleans())
 def test_any_stream_in_any_pieces_gives_the_same(parts: list[bytes], at: list[int], strip: bool) -> None:
     stream = b"".join(parts)
@@ -204,8 +205,22 @@ def test_nothing_follows_the_end_mark() -> None:
     assert watcher.glimpse.chunks == joined.glimpse.chunks == 2
 
 
+@pytest.mark.parametrize(
+    ("events", "kind"), [([ROLE], FailureKind.EMPTY), (STREAM[:3], FailureKind.CUT)], ids=["empty", "cut"]
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_an_end_mark_without_a_finish_reason_is_no_end(
+    events: list[bytes], kind: FailureKind, *, together: bool
+) -> None:
+    watcher, relayed = run([b"".join([*events, DONE])] if together else [*events, DONE])
+    assert relayed == b"".join(events)
+    assert not watcher.glimpse.ended
+    assert watcher.glimpse.failure is not None
+    assert watcher.glimpse.failure.kind is kind
+
+
 def test_the_rest_is_what_came_of_an_unfinished_event() -> None:
-    watcher, _ = run([ROLE, b"data: [DO"])
+    watcher, _ = run([*STREAM[:4], b"data: [DO"])
     assert watcher.rest() == b"data: [DO"
     assert watcher.feed(b"NE]\n\n") == DONE
     assert watcher.rest() == b""
