@@ -57,4 +57,7 @@ $(VENV)/.checked: pyproject.toml $(VENV)/.installed
 
 $(VENV)/.tested: pyproject.toml $(VENV)/.checked
 	$(BIN)/python -m pip install --quiet --group e2e
+	@test -x $(VENV)/litellm/bin/python || $(BIN)/python -m venv $(VENV)/litellm
+	$(VENV)/litellm/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(VENV)/litellm/bin/python -m pip install --quiet --group litellm
 	@touch $@

@@ -31,7 +31,7 @@ from fairlead.errors import (
 )
 from fairlead.net.call import Application, Call, Inbox, Intake, Outlet
 from fairlead.net.framing import CONTINUE
-from fairlead.net.head import CHUNKED, Head, HeadBuffer, skip_empty_lines
+from fairlead.net.head import CHUNKED, Head, HeadBuffer, HeadMemo, skip_empty_lines
 from fairlead.net.hub import Hub
 from fairlead.net.run import Run
 from fairlead.net.upload import Upload
@@ -69,6 +69,7 @@ class Connection(asyncio.Protocol):
         "_held",
         "_hub",
         "_level",
+        "_memo",
         "_out",
         "_peer",
         "_phase",
@@ -90,6 +91,7 @@ class Connection(asyncio.Protocol):
         self._phase = _IDLE
         self._peer = ""
         self._gather: HeadBuffer | None = None
+        self._memo = HeadMemo()
         self._held = bytearray()
         self._call: Call | None = None
         self._run: Run | None = None
@@ -242,11 +244,14 @@ class Connection(asyncio.Protocol):
     def _begin(self, raw: bytes, rest: bytes) -> bytes:
         """Start the request with this header section. Return what follows it."""
         hub = self._hub
-        try:
-            head = hub.parser.parse(raw, self._peer)
-        except MalformedHttp as error:
-            self._refuse(error, None)
-            return b""
+        head = self._memo.recall(raw)
+        if head is None:
+            try:
+                head = hub.parser.parse(raw, self._peer)
+            except MalformedHttp as error:
+                self._refuse(error, None)
+                return b""
+            self._memo.remember(raw, head)
         call = Call(hub, self._out, head, hub.time())
         try:
             intake = self._app.intake(head)

@@ -12,6 +12,7 @@ percent-encoded, as received: decoding it here would let `%2f` change a route.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import httptools
@@ -34,6 +35,8 @@ _SINGLE: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"
 _VERSIONS: Final = {b"HTTP/1.1": False, b"HTTP/1.0": True}
 _REPEATS: Final = 128  # joining repeated fields is quadratic in their number
 _LINES_CACHED: Final = 512
+_MISSES: Final = 4
+_LENGTH_LINE: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)\r\n", re.IGNORECASE)
 _LONGEST_LENGTH: Final = 18  # digits; 2**63 has nineteen
 
 
@@ -159,6 +162,65 @@ class HeadParser:
                 self._lines.clear()
             self._lines[text] = line
         return line
+
+
+class HeadMemo:
+    """Recognises a connection's next head by its last one.
+
+    The heads that one client sends on a connection mostly differ in nothing
+    but the digits of Content-Length. Such a head has been checked already,
+    every byte of it but those digits.
+    """
+
+    __slots__ = ("_after", "_before", "_head", "_misses", "_raw")
+
+    def __init__(self) -> None:
+        self._raw = b""
+        self._head: Head | None = None
+        self._before = b""
+        self._after = b""
+        self._misses = 0
+
+    def recall(self, raw: bytes) -> Head | None:
+        """The head that `raw` holds; None when it has to be parsed."""
+        head = self._head
+        if raw == self._raw:
+            return head
+        before, after = self._before, self._after
+        if head is None or not before or not (raw.startswith(before) and raw.endswith(after)):
+            return None
+        digits = raw[len(before) : len(raw) - len(after)]
+        if not digits.isdigit() or len(digits) > _LONGEST_LENGTH:
+            return None
+        headers = head.headers.copy()
+        headers[b"content-length"] = digits
+        return Head(
+            method=head.method,
+            target=head.target,
+            path=head.path,
+            query=head.query,
+            headers=headers,
+            http10=head.http10,
+            peer=head.peer,
+            keep_alive=head.keep_alive,
+            content_length=int(digits),
+            expects_continue=head.expects_continue,
+        )
+
+    def remember(self, raw: bytes, head: Head) -> None:
+        """Keep a head that was parsed. A client that varies its heads is soon left alone."""
+        self._misses += 1
+        if self._misses > _MISSES:
+            self._head = None
+            self._raw = self._before = b""
+            return
+        self._raw = raw
+        self._head = head
+        length = _LENGTH_LINE.search(raw) if head.content_length > 0 else None
+        if length is None:
+            self._before = b""
+        else:
+            self._before, self._after = raw[: length.start(1)], raw[length.end(1) :]
 
 
 class HeadBuffer:

@@ -42,7 +42,7 @@ from fairlead.errors import (
 )
 from fairlead.net.client_tls import tls_reason
 from fairlead.net.pool import Pool
-from fairlead.net.response import ResponseHead, joined, size_bytes
+from fairlead.net.response import AnswerMemo, ResponseHead, joined, size_bytes
 from fairlead.net.run import Signal
 from fairlead.types import Headers
 
@@ -84,8 +84,8 @@ class Connection(asyncio.Protocol):
     # fmt: off
     __slots__ = (
         "_buffered", "_chunked", "_clock", "_connected", "_expecting", "_failure", "_head", "_head_only",
-        "_interim", "_keep", "_label", "_max_head_bytes", "_parser", "_pause_at", "_paused", "_pieces",
-        "_pool", "_raw", "_reason", "_sent", "_signal", "_tail", "_transport", "_unframed",
+        "_interim", "_keep", "_label", "_max_head_bytes", "_memo", "_parser", "_pause_at", "_paused",
+        "_pieces", "_pool", "_raw", "_reason", "_sent", "_signal", "_tail", "_transport", "_unframed",
         "_until_eof", "_whole_only", "_whole_request", "_why", "_write_paused",
         "deadline", "finished", "reused",
     )
@@ -105,6 +105,7 @@ class Connection(asyncio.Protocol):
         self._label = label
         self._max_head_bytes = max_head_bytes
         self._parser = httptools.HttpResponseParser(self)
+        self._memo = AnswerMemo()
         self._signal = Signal()
         self._transport: asyncio.Transport
         self._connected = False
@@ -287,6 +288,15 @@ class Connection(asyncio.Protocol):
             self._unasked()
             return
         head_was_read = self._head is not None
+        if self._unframed == 0 and self._head is None and not self._head_only:
+            known = self._memo.recall(data)
+            if known is not None:
+                self._head, body = known
+                self._pieces.append(body)
+                self._buffered = len(body)
+                self.on_message_complete()
+                self._signal.fire()
+                return
         self._unframed += len(data)
         try:
             self._parser.feed_data(data)
@@ -402,6 +412,14 @@ class Connection(asyncio.Protocol):
             if not self._transport.is_closing():
                 self._transport.resume_reading()
         return data
+
+    def _learn(self, data: bytes) -> None:
+        """Remember the shape of an answer that came whole in this packet."""
+        pieces = self._pieces
+        if self._keep and len(pieces) == 1 and not self._chunked and self._head is not None:
+            raw = data[: len(data) - len(pieces[0])]
+            if raw.startswith(b"HTTP/1.1 200 ") and raw.find(b"\r\n\r\n") == len(raw) - 4:
+                self._memo.remember(raw, self._head)
 
     def _overran(self, data: bytes, head_was_read: bool) -> bool:
         """Whether line ends follow a complete answer in the packet that ended it.

@@ -284,7 +284,8 @@ def _assistant(message: wire.AssistantMessage, at: str) -> tuple[Part, ...]:
 
 
 def _reasoning_parts(message: wire.AssistantMessage) -> list[ReasoningPart]:
-    parts = read_details(message.reasoning_details or ())
+    kept = message.provider_specific_fields
+    parts = read_details(message.reasoning_details or (kept and kept.reasoning_details) or ())
     if parts:
         return parts
     text = message.reasoning_content or message.reasoning

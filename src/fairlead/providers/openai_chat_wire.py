@@ -97,6 +97,12 @@ class ReasoningDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     index: int | None = None
 
 
+class ProviderFields(msgspec.Struct, frozen=True, kw_only=True):
+    """Where LiteLLM's client library keeps, and sends back, those fields of an answer that it does not know."""
+
+    reasoning_details: list[ReasoningDetail] | None = None
+
+
 class SystemMessage(_Strict, frozen=True, kw_only=True, tag="system", tag_field="role"):
     content: str | list[Text]
     name: str | None = None
@@ -120,6 +126,7 @@ class AssistantMessage(_Strict, frozen=True, kw_only=True, tag="assistant", tag_
     reasoning_content: str | None = None
     reasoning: str | None = None
     reasoning_details: list[ReasoningDetail] | None = None
+    provider_specific_fields: ProviderFields | None = None
     audio: None = None
     function_call: None = None
     annotations: msgspec.Raw = NOTHING

@@ -1,4 +1,4 @@
-"""Bedrock's Converse and ConverseStream, the latter in AWS's binary event stream.
+"""Bedrock's Converse and ConverseStream, the latter in AWS's binary event stream; Titan's embeddings.
 
 Request signatures are not checked: with an API key set, it is expected as a
 bearer token, which Bedrock accepts too.
@@ -12,11 +12,13 @@ import msgspec
 from msgspec import Meta
 
 from fairlead.errors import InvalidRequest
+from fairlead.simulate.embed import embed
 from fairlead.simulate.outlet import Outlet
 from fairlead.simulate.schema import JsonValue
 from fairlead.simulate.service import Generation, Service
 from fairlead.simulate.shapes import frame
 from fairlead.simulate.text import Ask, Reply, Token, Tool
+from fairlead.simulate.tokens import count
 
 Json = dict[str, object]
 _encode = msgspec.json.encode
@@ -187,6 +189,21 @@ class ConverseBody(_Body, frozen=True, kw_only=True):
             schema=self.output_config.schema(),
             think=isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive"),
         )
+
+
+class TitanBody(_Body, frozen=True, kw_only=True):
+    """Body of InvokeModel for Titan's text embeddings."""
+
+    input_text: str
+    dimensions: Annotated[int, Meta(ge=1, le=8192)] | None = None
+
+
+async def titan_embedding(service: Service, body: TitanBody, outlet: Outlet) -> None:
+    """Answer InvokeModel of a Titan embedding model."""
+    dimensions = body.dimensions or service.config.embedding_dimensions
+    vector = embed(body.input_text, dimensions)
+    tokens = max(1, count(body.input_text))
+    await outlet.whole(_encode({"embedding": vector, "inputTextTokenCount": tokens}))
 
 
 async def converse(service: Service, body: ConverseBody, outlet: Outlet, model: str, *, stream: bool) -> None:

@@ -166,6 +166,10 @@ class EmbedBody(_Body, frozen=True, kw_only=True):
     output_dimensionality: Annotated[int, Meta(ge=1, le=8192)] | None = None
 
 
+class BatchEmbedBody(_Body, frozen=True, kw_only=True):
+    requests: Annotated[list[EmbedBody], Meta(min_length=1)]
+
+
 async def generate(service: Service, body: GenerateBody, outlet: Outlet, model: str, *, stream: bool) -> None:
     """Answer generateContent, or streamGenerateContent with `alt=sse`."""
     options = body.generation_config
@@ -194,8 +198,18 @@ async def count_tokens(body: CountTokensBody, outlet: Outlet) -> None:
 
 async def embed_content(service: Service, body: EmbedBody, outlet: Outlet) -> None:
     """Answer embedContent."""
+    await outlet.whole(_encode({"embedding": _embedding(service, body)}))
+
+
+async def batch_embed_contents(service: Service, body: BatchEmbedBody, outlet: Outlet) -> None:
+    """Answer batchEmbedContents."""
+    vectors = [_embedding(service, request) for request in body.requests]
+    await outlet.whole(_encode({"embeddings": vectors}))
+
+
+def _embedding(service: Service, body: EmbedBody) -> Json:
     dimensions = body.output_dimensionality or service.config.embedding_dimensions
-    await outlet.whole(_encode({"embedding": {"values": embed(body.content.words, dimensions)}}))
+    return {"values": embed(body.content.words, dimensions)}
 
 
 def _parts(reply: Reply, tokens: tuple[Token, ...], *, thoughts: bool) -> list[Json]:

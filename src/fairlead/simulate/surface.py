@@ -59,6 +59,8 @@ _COUNT = msgspec.json.Decoder(anthropic_api.CountBody)
 _GENERATE = msgspec.json.Decoder(gemini_api.GenerateBody)
 _GEMINI_COUNT = msgspec.json.Decoder(gemini_api.CountTokensBody)
 _GEMINI_EMBED = msgspec.json.Decoder(gemini_api.EmbedBody)
+_GEMINI_BATCH = msgspec.json.Decoder(gemini_api.BatchEmbedBody)
+_TITAN = msgspec.json.Decoder(bedrock_api.TitanBody)
 _CONVERSE = msgspec.json.Decoder(bedrock_api.ConverseBody)
 
 
@@ -128,7 +130,7 @@ class Surface:
         self._prefixes["/v1beta/models/"] = {"POST": self._gemini}
 
     def _add_bedrock(self) -> None:
-        self._prefixes["/model/"] = {"POST": self._converse}
+        self._prefixes["/model/"] = {"POST": self._bedrock}
 
     # --- Application --------------------------------------------------------------------------
 
@@ -349,14 +351,21 @@ class Surface:
         elif verb == "embedContent":
             embedded = decode(call.body, _GEMINI_EMBED.decode)
             await gemini_api.embed_content(self._service, embedded, await self._outlet(call, model))
+        elif verb == "batchEmbedContents":
+            batch = decode(call.body, _GEMINI_BATCH.decode)
+            await gemini_api.batch_embed_contents(self._service, batch, await self._outlet(call, model))
         else:
             raise NotFound(f"Not Found: {call.head.path}")
 
-    async def _converse(self, call: Call) -> None:
+    async def _bedrock(self, call: Call) -> None:
         name, _, verb = self._tail(call, "/model/").rpartition("/")
+        model = self._service.model(name)
+        if verb == "invoke" and "titan-embed" in name:
+            embedded = decode(call.body, _TITAN.decode)
+            await bedrock_api.titan_embedding(self._service, embedded, await self._outlet(call, model))
+            return
         if verb not in ("converse", "converse-stream"):
             raise NotFound(f"Not Found: {call.head.path}")
-        model = self._service.model(name)
         stream = verb == "converse-stream"
         body = decode(call.body, _CONVERSE.decode)
         outlet = await self._outlet(call, model, stream=stream)

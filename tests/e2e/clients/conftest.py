@@ -49,6 +49,7 @@ def config(engines: dict[Dialect, EngineProcess], canned: Canned) -> str:
         f"  canned: {{type: openai, base_url: '{canned.url}/v1', api_key: env:UPSTREAM_KEY}}",
         "models:",
         "  canned/*: {targets: [{provider: canned}]}",
+        "  titan: {targets: [{provider: bedrock, model: 'amazon.titan-embed-text-v2:0'}]}",
         # A target that was told to wait is left alone for that long: one for each such test.
         "  limited: {targets: [{provider: canned, model: limited}]}",
         "  paused: {targets: [{provider: canned, model: paused}]}",

@@ -1,4 +1,4 @@
-"""curl against every upstream: plain, streamed, uploads in chunks, `Expect: 100-continue`, connections kept."""
+"""curl against every upstream: plain, streamed, chunked uploads, `Expect: 100-continue`, kept connections."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.clients.conftest import UPSTREAMS
 from tests.e2e.gateway import GatewayProcess
 
-CHECKS = ("check_completion", "check_stream", "check_tools", "check_async", "check_error")
+CHECKS = ("check_completion", "check_stream", "check_tools", "check_reasoning", "check_async", "check_error")
 PYTHON = Path(sys.prefix) / "litellm" / "bin" / "python"
 
 

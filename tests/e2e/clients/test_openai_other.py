@@ -1,4 +1,4 @@
-"""The rest of the `openai` SDK: completions, embeddings, models, files, batches, audio, images, moderations."""
+"""The rest of the `openai` SDK: text completions, embeddings, models, files, batches, audio, images, ..."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 
+import httpx2
 import openai
 import pytest
 from tests.e2e.clients.canned import Canned
@@ -48,26 +49,55 @@ def test_completions(openai_client: openai.OpenAI, model: str) -> None:
         assert short.choices[0].finish_reason == "length"
 
 
-@NATIVE
-def test_embeddings_in_base64_and_as_floats(openai_client: openai.OpenAI, native: str) -> None:
+@pytest.mark.parametrize("embedder", ["openai", "engine", "gemini"])
+def test_embeddings_in_base64_and_as_floats(openai_client: openai.OpenAI, embedder: str) -> None:
     texts = ["The river ends in the sea.", "The river ends in the sea!", "Quite something else"]
-    by_default = openai_client.embeddings.create(model=native, input=texts, dimensions=64)
+    by_default = openai_client.embeddings.create(model=embedder, input=texts, dimensions=64)
     as_floats = openai_client.embeddings.create(
-        model=native, input=texts, dimensions=64, encoding_format="float"
+        model=embedder, input=texts, dimensions=64, encoding_format="float"
     )
     assert [entry.index for entry in by_default.data] == [0, 1, 2]
     for one, other in zip(by_default.data, as_floats.data, strict=True):
         assert len(one.embedding) == 64
         assert one.embedding == pytest.approx(other.embedding, abs=1e-6)
-    assert by_default.usage.total_tokens == by_default.usage.prompt_tokens > 0
+    assert by_default.usage.total_tokens == by_default.usage.prompt_tokens
+    assert by_default.usage.prompt_tokens > 0 or embedder == "gemini", "Gemini does not count"
 
     raw = openai_client.embeddings.with_raw_response.create(
-        model=native, input="One.", encoding_format="base64"
+        model=embedder, input="One.", encoding_format="base64"
     )
     assert isinstance(json.loads(raw.content)["data"][0]["embedding"], str), "base64 stays base64"
 
-    tokens = openai_client.embeddings.create(model=native, input=[[1, 2, 3], [4, 5]])
-    assert len(tokens.data) == 2
+
+@NATIVE
+def test_embeddings_of_token_ids(openai_client: openai.OpenAI, native: str) -> None:
+    assert len(openai_client.embeddings.create(model=native, input=[[1, 2, 3], [4, 5]]).data) == 2
+
+
+def test_an_embedding_of_titan(openai_client: openai.OpenAI) -> None:
+    answer = openai_client.embeddings.create(model="titan", input="The river.", dimensions=64)
+    assert len(answer.data[0].embedding) == 64
+    assert answer.usage.prompt_tokens > 0
+
+
+def test_an_engine_that_answers_in_floats_whatever_was_asked(
+    openai_client: openai.OpenAI, canned: Canned
+) -> None:
+    entry = {"object": "embedding", "index": 0, "embedding": [0.5, -0.25]}
+    canned.answer(
+        "/v1/embeddings",
+        {
+            "object": "list",
+            "data": [entry],
+            "model": "e",
+            "usage": {"prompt_tokens": 1, "total_tokens": 1},
+        },
+    )
+    raw = openai_client.embeddings.with_raw_response.create(
+        model="canned/e", input="One.", encoding_format="base64"
+    )
+    assert json.loads(raw.content)["data"][0]["embedding"] == "AAAAPwAAgL4="
+    assert openai_client.embeddings.create(model="canned/e", input="One.").data[0].embedding == [0.5, -0.25]
 
 
 def test_models_with_a_slash(openai_client: openai.OpenAI, gateway: GatewayProcess) -> None:
@@ -184,18 +214,21 @@ def test_moderations(openai_client: openai.OpenAI, canned: Canned) -> None:
 
 
 @NATIVE
-def test_rerank_without_an_sdk(openai_client: openai.OpenAI, native: str) -> None:
-    answer = openai_client.post(
-        "/rerank",
-        cast_to=dict,  # type: ignore[arg-type]  # any JSON
-        body={
+def test_rerank_without_an_sdk(gateway: GatewayProcess, native: str) -> None:
+    answer = httpx2.post(
+        gateway.url + "/v1/rerank",
+        headers={"authorization": f"Bearer {gateway.admin_key}"},
+        json={
             "model": native,
             "query": "Where does the river end?",
             "documents": ["Bread and butter.", "The river ends in the sea."],
             "top_n": 1,
         },
     )
-    assert [entry["index"] for entry in answer["results"]] == [1]  # type: ignore[index]
+    assert answer.status_code == 200
+    (result,) = answer.json()["results"]
+    assert (result["index"], result["document"]["text"]) == (1, "The river ends in the sea.")
+    assert 0 < result["relevance_score"] <= 1
 
 
 def test_unknown_fields_survive_in_both_directions(openai_client: openai.OpenAI, canned: Canned) -> None:

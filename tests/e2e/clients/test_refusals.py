@@ -261,9 +261,7 @@ def test_messages(
     assert body["error"]["details"]["error_code"] == "unsupported_by_target"
 
 
-@pytest.mark.parametrize(
-    "path", ["embeddings", "rerank", "moderations", "images/generations", "audio/speech"]
-)
+@pytest.mark.parametrize("path", ["rerank", "moderations", "images/generations", "audio/speech"])
 @pytest.mark.parametrize("model", ["anthropic", "gemini", "bedrock"])
 def test_endpoints_that_a_dialect_does_not_have(openai_client: openai.OpenAI, path: str, model: str) -> None:
     body = {"model": model, "input": "Hello", "query": "x", "documents": ["y"], "prompt": "z", "voice": "v"}
@@ -271,6 +269,26 @@ def test_endpoints_that_a_dialect_does_not_have(openai_client: openai.OpenAI, pa
         openai_client.post("/" + path, cast_to=object, body=body)
     name = path.partition("/")[0]
     assert f"`{name}` is not offered by {model} upstreams" in caught.value.message
+    assert caught.value.code == "unsupported_by_target"
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "message", "param"),
+    [
+        ("anthropic", {}, "`embeddings` is not offered by anthropic upstreams", None),
+        ("bedrock", {}, "on Bedrock makes no embeddings", "model"),
+        ("gemini", {"input": [[1, 2]]}, "takes texts, not token ids", "input"),
+        ("titan", {"input": [[1, 2]]}, "takes texts, not token ids", "input"),
+        ("titan", {"input": ["One", "Two"]}, "takes one text a request", "input"),
+        ("gemini", {"future": 1}, "has no such option", "future"),
+    ],
+)
+def test_embeddings(
+    openai_client: openai.OpenAI, model: str, fields: dict[str, Any], message: str, param: str | None
+) -> None:
+    with pytest.raises(openai.BadRequestError, match=message) as caught:
+        openai_client.embeddings.create(model=model, input="Hello", extra_body=fields)
+    assert caught.value.param == param
     assert caught.value.code == "unsupported_by_target"
 
 

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import yaml
-from tests.e2e.faults.wire import Wire
+from tests.e2e.faults.wire import Wire, until
 from tests.e2e.gateway import GatewayProcess, start_gateway
 
 FAST: Final[dict[str, Any]] = {
@@ -44,16 +44,12 @@ class Gateway:
 
     async def ended(self, timeout_s: float = 15.0) -> int:
         """Wait for the process to end; return its status."""
-        async with asyncio.timeout(timeout_s):
-            while (status := self._running.process.poll()) is None:
-                await asyncio.sleep(0.02)
-        return status
+        await until(lambda: self._running.process.poll() is not None, timeout_s)
+        return self._running.process.returncode
 
-    async def logged(self, text: str, *, times: int = 1, timeout_s: float = 15.0) -> None:
+    async def logged(self, text: str, timeout_s: float = 15.0) -> None:
         """Wait until the log says `text`."""
-        async with asyncio.timeout(timeout_s):
-            while self.log.count(text) < times:
-                await asyncio.sleep(0.02)
+        await until(lambda: text in self.log, timeout_s)
 
     async def json(self, path: str) -> Any:
         """GET a document; None for a 404."""
@@ -64,32 +60,43 @@ class Gateway:
             assert wire.status in (200, 404), f"{path}: {wire.status} {wire.body!r}"
             return json.loads(wire.body) if wire.status == 200 else None
 
-    async def record(self, request_id: str, timeout_s: float = 10.0) -> Any:
+    async def record(self, request_id: str) -> Any:
         """The ledger's record of a request; records are written a moment after the answer."""
-        async with asyncio.timeout(timeout_s):
-            while (found := await self.json(f"/admin/v1/requests/{request_id}")) is None:
-                await asyncio.sleep(0.05)
-        return found["data"]
 
-    async def records(self, model: str, count: int = 1, timeout_s: float = 10.0) -> list[Any]:
+        async def look() -> Any:
+            return await self.json(f"/admin/v1/requests/{request_id}")
+
+        return (await _eventually(look))["data"]
+
+    async def records(self, model: str, count: int = 1) -> list[Any]:
         """The newest records of a model, newest first, once there are `count`."""
-        async with asyncio.timeout(timeout_s):
-            while True:
-                listed = (await self.json(f"/admin/v1/requests?model={model}&limit={count}"))["data"]
-                if len(listed) >= count:
-                    return [await self.record(entry["id"]) for entry in listed]
-                await asyncio.sleep(0.05)
+
+        async def look() -> Any:
+            listed = (await self.json(f"/admin/v1/requests?model={model}&limit={count}"))["data"]
+            return listed if len(listed) >= count else None
+
+        return [await self.record(entry["id"]) for entry in await _eventually(look)]
 
     async def target(self, provider: str) -> Any:
         """A target as the gateway sees it, by its provider."""
         listed = await self.json("/admin/v1/targets")
         return next(entry for entry in listed["data"] if entry["target"].partition("/")[0] == provider)
 
-    async def state(self, provider: str, wanted: str, timeout_s: float = 15.0) -> None:
+    async def state(self, provider: str, wanted: str) -> None:
         """Wait for a breaker's state."""
-        async with asyncio.timeout(timeout_s):
-            while (await self.target(provider))["state"] != wanted:
-                await asyncio.sleep(0.02)
+
+        async def look() -> Any:
+            return (await self.target(provider))["state"] == wanted or None
+
+        await _eventually(look)
+
+
+async def _eventually(look: Callable[[], Awaitable[Any]], timeout_s: float = 15.0) -> Any:
+    """What `look` gives, once that is not None."""
+    async with asyncio.timeout(timeout_s):
+        while (found := await look()) is None:  # noqa: ASYNC110  # another process's pace
+            await asyncio.sleep(0.03)
+    return found
 
 
 def as_text(config: Mapping[str, Any]) -> str:

@@ -26,18 +26,19 @@ _INTRODUCTION: Final = """\
 
 <!-- Written by the tests in tests/e2e/faults (FAIRLEAD_WRITE_DOCS=1); do not edit. -->
 
-Each row was played against a real gateway process over real sockets; the tests compare this page with what they see,
-the times apart.
+Each row was played against a real gateway process over real sockets; the tests compare this page with what
+they see, the times apart.
 
-- *Clients* are the APIs the row was played in: `chat` is OpenAI's `/v1/chat/completions`, `messages` Anthropic's
-  `/v1/messages`, each streamed or not. Upstream and client speak the same dialect.
-- *Settings* are what was configured besides the first target. A *spare* is a healthy target of a lower tier. Time-outs
-  are short here to keep the tests fast; pauses between attempts begin at 20 ms.
-- *Saw* is what came over the wire. An error inside a stream is an event in the client's dialect, on which its SDK
-  raises, and HTTP's proper end; "do not retry" is `x-should-retry: false`.
-- *Waited* is the time from the request to the end of the answer.
-- *Attempts* are how the calls to targets ended, as the request's record lists them, and *Breaker* is the first target's
-  afterwards.
+- *Clients* are the APIs the row was played in: `chat` is OpenAI's `/v1/chat/completions`, `messages`
+  Anthropic's `/v1/messages`, each streamed or not. Upstream and client speak the same dialect.
+- *Settings* are what was configured besides the first target. A *spare* is a healthy target of a lower tier.
+  Time-outs are short here to keep the tests fast; pauses between attempts begin at 20 ms.
+- *Saw* is what came over the wire. An error inside a stream is an event in the client's dialect, on which its
+  SDK raises, and HTTP's proper end; "do not retry" is `x-should-retry: false`.
+- *Waited* is the time from the request to the end of the answer, for a client that leaves until the upstream
+  sees it.
+- *Attempts* are how the calls to targets ended, as the request's record lists them; *Breaker* is the first
+  target's, afterwards.
 """
 _COLUMNS: Final = ("Name", "What happens", "Clients", "Settings", "Saw", "Waited", "Attempts", "Breaker")
 _WAITED: Final = _COLUMNS.index("Waited")

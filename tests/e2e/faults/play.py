@@ -163,7 +163,7 @@ async def _upstreams(cases: Sequence[Case], directory: Path) -> AsyncIterator[di
 
         for case in cases:
             scenario, shape, key = case.scenario, case.shape, case.key
-            kind = {"type": PROVIDER_TYPES[shape.dialect]}
+            kind: dict[str, Any] = {"type": PROVIDER_TYPES[shape.dialect]}
             provider: dict[str, Any] = {**kind, **scenario.provider}
             if scenario.address == "refused":
                 provider["base_url"] = f"http://127.0.0.1:{stack.enter_context(deaf_port())}/v1"
@@ -179,7 +179,7 @@ async def _upstreams(cases: Sequence[Case], directory: Path) -> AsyncIterator[di
                 if scenario.tls and scenario.tls != "unknown authority":
                     provider["tls"] = {"ca": str(directory / "ca.pem")}
             providers[key] = provider
-            targets = [{"provider": key, "model": "m"}]
+            targets: list[dict[str, Any]] = [{"provider": key, "model": "m"}]
             if scenario.spare:
                 providers[f"{key}-spare"] = {**kind, "base_url": await helper(shape, SPARE)}
                 targets.append({"provider": f"{key}-spare", "model": "m", "priority": 1})

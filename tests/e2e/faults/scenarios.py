@@ -87,12 +87,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         return self.sees
 
 
-def healthy(shape: Shape) -> Script:
+def healthy(shape: Shape) -> tuple[Action, ...]:
     """Answer one request as one should."""
     return (ReadRequest(), Send(shape.whole()))
 
 
-def sends(*parts: bytes | Action) -> Script:
+def sends(*parts: bytes | Action) -> tuple[Action, ...]:
     """Read the request, then send and do these."""
     return (ReadRequest(), *(Send(part) if isinstance(part, bytes) else part for part in parts))
 
@@ -124,10 +124,15 @@ def half(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
+def refuses_with(status: int, code: str) -> Callable[[Shape], Script]:
+    """A script that answers with an error status."""
+    return lambda shape: sends(shape.refusal(status, code), Close())
+
+
 def vllm_error(shape: Shape) -> bytes:
     """How vLLM reports a failure inside a stream: the code is a number."""
     return sse_event(
-        b'{"error": {"message": "engine core died", "type": "InternalServerError", "param": null, "code": 500}}'
+        b'{"error": {"message": "engine died", "type": "InternalServerError", "param": null, "code": 500}}'
     )
 
 
@@ -641,7 +646,7 @@ STATUSES: Final = (
         Scenario(
             name=f"{status} once",
             fault=f"answers {status}, once",
-            does=once(lambda shape, status=status, code=code: sends(shape.refusal(status, code), Close())),
+            does=once(refuses_with(status, code)),
             shapes=EVERY,
             sees=WHOLE,
             attempts=(kind, "ok"),

@@ -94,7 +94,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         if self.dialect == "openai":
             return self._chunk({"role": "assistant", "content": ""})
         usage = {"input_tokens": 4, "output_tokens": 1}
-        message = {
+        message: dict[str, Any] = {
             "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [],
             "stop_reason": None, "stop_sequence": None, "usage": usage,
         }  # fmt: skip

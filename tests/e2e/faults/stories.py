@@ -60,9 +60,12 @@ def target(name: str, **options: Any) -> dict[str, Any]:
 
 
 def config(
-    providers: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], *, top: Mapping[str, Any] | None = None,
+    providers: Mapping[str, Any],
+    targets: Sequence[Mapping[str, Any]],
+    *,
+    top: Mapping[str, Any] | None = None,
     **model: Any,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """A configuration with one model `m`; `top` are other sections."""
     return {
         "providers": dict(providers),
@@ -157,7 +160,7 @@ BUDGET_KEPT: Final = Story(
 STALE: Final = Story(
     group=OUTAGES,
     name="stale connections",
-    fault="the upstream closes each connection after its answer without saying so; 20 requests, one after the other",
+    fault="the upstream closes each connection after its answer without saying so; 20 requests in turn",
 )
 TWO_TARGETS: Final = tuple(
     Story(

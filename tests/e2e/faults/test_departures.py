@@ -15,7 +15,7 @@ from tests.e2e.faults.play import full_port
 from tests.e2e.faults.scenarios import begun, half, sends
 from tests.e2e.faults.shapes import CHAT, CHAT_STREAM, EVERY, STREAMS, WHOLES, Shape
 from tests.e2e.faults.stories import Story, config, provider, target
-from tests.e2e.faults.wire import Wire
+from tests.e2e.faults.wire import Wire, until
 
 from fairlead.testing import ReadRequest, Script, ScriptedUpstream, Send, Stall, Wait
 
@@ -65,7 +65,7 @@ def test_the_upstream_is_left_at_once(place: Any, page: Page) -> None:
                 await asyncio.sleep(0.05)  # what the upstream sends at once has arrived
             else:
                 await wire.until(lambda: ready(wire))
-            left_at = leave(wire)
+            left_at: float = leave(wire)
             return await upstream.connections[-1].gone() - left_at
 
     async def main() -> float:
@@ -192,10 +192,3 @@ def test_leaving_two_hedged_attempts(page: Page) -> None:
     asyncio.run(main())
     words = "both upstreams' connections are closed within 100 ms"
     page.show(stories.LEAVES_HEDGED.row(STREAMS, words, attempts="given up, given up", breaker="closed"))
-
-
-async def until(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Wait until something holds that other tasks of this loop bring about."""
-    async with asyncio.timeout(timeout_s):
-        while not holds():
-            await asyncio.sleep(0.005)

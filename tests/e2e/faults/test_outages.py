@@ -12,7 +12,7 @@ from tests.e2e.faults.play import attempts_of, deaf_port, words
 from tests.e2e.faults.scenarios import sends
 from tests.e2e.faults.shapes import CHAT, CHAT_STREAM, EVERY, MESSAGES_STREAM, SPARE, STREAMS, Shape
 from tests.e2e.faults.stories import config, provider, target
-from tests.e2e.faults.wire import Wire, ask
+from tests.e2e.faults.wire import Wire, ask, until
 
 from fairlead.simulate.engine import Latency
 from fairlead.simulate.faults import parse
@@ -115,8 +115,7 @@ def test_a_breakers_cycle(page: Page) -> None:
                     assert upstream.requests[-1].method == "GET"
                     async with await Wire.open(gateway.port) as wire:
                         wire.ask(shape, "m")
-                        while len(upstream.requests) < 5:
-                            await asyncio.sleep(0.005)
+                        await until(lambda: len(upstream.requests) == 5)  # awaited here
                         # One trial at a time: everybody else is told at once, and nobody waits for it.
                         meanwhile = await ask(gateway.port, shape, "m")
                         assert words(meanwhile) == "503 `overloaded`, retry after 1 s"
@@ -344,5 +343,5 @@ def test_waiting_for_concurrency(page: Page) -> None:
             waited_s=waited_s,
             attempts="ok",
             breaker="closed",
-        )  # fmt: skip
+        )
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.faults.page import WRITING, Page, read_page, row_of
@@ -20,7 +21,7 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     selected: set[str] = set()
     for item in request.session.items:
         if isinstance(item, pytest.Function) and item.module is request.module:
-            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
             if "case" in parameters:
                 selected.add(parameters["case"].id)
             elif "scenario" in parameters:
@@ -51,10 +52,10 @@ def test_the_page_says_what_the_client_sees(scenario: Scenario, played: Played, 
     page.show(row_of(scenario, {case.shape: seen_in(played, case) for case in cases}))
 
 
-@pytest.mark.skipif(WRITING, reason="the page is being written")
 def test_the_page_has_these_rows_and_no_others() -> None:
     assert len(set(ORDER)) == len(ORDER) >= 30
-    assert list(read_page()) == ORDER
+    if not WRITING:  # else this run is about to replace it
+        assert list(read_page()) == ORDER
 
 
 def seen_in(played: Played, case: Case) -> Seen:

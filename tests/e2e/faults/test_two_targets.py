@@ -1,4 +1,4 @@
-"""With one of two targets down nearly everybody is served, and once the breaker is open for next to nothing."""
+"""With one of two targets down everybody is served, and once the breaker is open for next to nothing."""
 
 from __future__ import annotations
 

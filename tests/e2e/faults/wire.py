@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Final, Self, cast
 
 import httptools
-
 from tests.e2e.faults.shapes import Reading, Shape, read
 
 PATIENCE_S: Final = 20.0
@@ -151,6 +150,13 @@ class Wire(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self.complete = True
         self.ended_s = self._loop.time() - self.asked_at
+
+
+async def until(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Wait until something holds that another task or process brings about."""
+    async with asyncio.timeout(timeout_s):
+        while not holds():  # noqa: ASYNC110  # processes and scripts set no event of ours
+            await asyncio.sleep(0.005)
 
 
 async def ask(port: int, shape: Shape, model: str, headers: Mapping[str, str] | None = None) -> Wire:

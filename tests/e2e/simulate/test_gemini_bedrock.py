@@ -25,7 +25,7 @@ def gemini() -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def bedrock() -> Iterator[Served]:
-    with served(EngineConfig(models=("vendor.m-v1:0",), dialect="bedrock", latency=INSTANT)) as running:
+    with served(EngineConfig(models=("vendor.m-v1:0", "amazon.titan-embed-text-v2:0"), dialect="bedrock", latency=INSTANT)) as running:
         yield running
 
 
@@ -76,6 +76,8 @@ def test_gemini_json_length_counting_and_embedding(gemini: Served) -> None:
     assert gemini.request("POST", "/v1beta/models/m:countTokens", ask()).json()["totalTokens"] > 3
     embed = {"content": {"parts": [{"text": "x"}]}, "outputDimensionality": 8}
     values = gemini.request("POST", "/v1beta/models/m:embedContent", embed).json()["embedding"]["values"]
+    batch = gemini.request("POST", "/v1beta/models/m:batchEmbedContents", {"requests": [embed, embed]}).json()
+    assert [entry["values"] for entry in batch["embeddings"]] == [values, values]
     assert len(values) == 8
 
 
@@ -175,6 +177,14 @@ def test_bedrock_tells_which_sequence_stopped_it_when_asked(bedrock: Served) -> 
     expected = {"stopReason": "stop_sequence", "additionalModelResponseFields": {"stop_sequence": "river"}}
     assert {name: whole[name] for name in expected} == expected
     assert dict(frames(streamed.body))["messageStop"] == expected
+
+
+def test_bedrock_embeds_with_titan_only(bedrock: Served) -> None:
+    asked = {"inputText": "The river.", "dimensions": 8}
+    answer = bedrock.request("POST", "/model/amazon.titan-embed-text-v2:0/invoke", asked).json()
+    assert len(answer["embedding"]) == 8
+    assert answer["inputTextTokenCount"] > 0
+    assert bedrock.request("POST", "/model/vendor.m-v1:0/invoke", asked).status == 404
 
 
 def test_bedrock_errors_have_their_type_in_a_header(bedrock: Served) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.errors import HeadersTooLarge, HttpMethodUnknown, HttpVersionUnsupported, MalformedHttp
-from fairlead.net.head import CHUNKED, Head, HeadBuffer, HeadParser, skip_empty_lines
+from fairlead.net.head import CHUNKED, Head, HeadBuffer, HeadMemo, HeadParser, skip_empty_lines
 
 _TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJ!#$%&'*+-.^_`|~0123456789", min_size=1, max_size=12)
 _VALUE = st.text(
@@ -194,3 +194,50 @@ def test_empty_lines_are_skipped() -> None:
     assert skip_empty_lines(b"\r\n\r\nGET") == b"GET"
     assert skip_empty_lines(b"\r\n\r") == b"\r"
     assert skip_empty_lines(b"\r\n") == b""
+
+
+# --- the memo of a connection ---------------------------------------------------------------------
+
+
+def _raw(length: bytes, extra: bytes = b"") -> bytes:
+    return b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %b\r\nX-A: 1\r\n%b\r\n" % (
+        length,
+        extra,
+    )
+
+
+def test_a_head_that_differs_in_its_length_alone_is_recalled_as_it_would_be_parsed() -> None:
+    parser, memo = HeadParser(), HeadMemo()
+    assert memo.recall(_raw(b"10")) is None
+    first = parser.parse(_raw(b"10"), "::1")
+    memo.remember(_raw(b"10"), first)
+    assert memo.recall(_raw(b"10")) == first
+    assert memo.recall(_raw(b"12345")) == parser.parse(_raw(b"12345"), "::1")
+    assert first.headers[b"content-length"] == b"10"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        _raw(b""),
+        _raw(b"+1"),
+        _raw(b"1, 1"),
+        _raw(b"1\r\nContent-Length: 1"),
+        _raw(b"0x1"),
+        _raw(b"1" * 19),
+        _raw(b"10", b"Transfer-Encoding: chunked\r\n"),
+        _raw(b"10").replace(b"X-A: 1", b"X-A: 2"),
+    ],
+)
+def test_every_other_difference_is_parsed(raw: bytes) -> None:
+    parser, memo = HeadParser(), HeadMemo()
+    memo.remember(_raw(b"10"), parser.parse(_raw(b"10"), ""))
+    assert memo.recall(raw) is None
+
+
+def test_a_client_that_varies_its_heads_is_left_alone() -> None:
+    parser, memo = HeadParser(), HeadMemo()
+    for number in range(10):
+        raw = _raw(b"10", b"X-B: %d\r\n" % number)
+        memo.remember(raw, parser.parse(raw, ""))
+    assert memo.recall(raw) is None

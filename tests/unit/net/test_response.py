@@ -1,0 +1,89 @@
+"""An answer is recognised only when nothing but the values of Date and Content-Length differs."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead.net.response import AnswerMemo, ResponseHead
+
+DATE = b"Mon, 23 Nov 2026 19:08:46 GMT"
+LATER = b"Tue, 24 Nov 2026 01:00:00 GMT"
+
+
+def raw(length: bytes = b"5", date: bytes = DATE, more: bytes = b"") -> bytes:
+    return (
+        b"HTTP/1.1 200 OK\r\nServer: s\r\nDate: %b\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %b\r\n%b\r\n" % (date, length, more)
+    )
+
+
+def head(length: bytes = b"5", date: bytes = DATE) -> ResponseHead:
+    fields = [(b"server", b"s"), (b"date", date), (b"content-type", b"application/json")]
+    fields.append((b"content-length", length))
+    return ResponseHead(200, b"OK", dict(fields), fields, True)
+
+
+def memo() -> AnswerMemo:
+    kept = AnswerMemo()
+    kept.remember(raw(), head())
+    return kept
+
+
+def test_the_same_shape_is_recognised_with_its_own_date_and_body() -> None:
+    found = memo().recall(raw(b"11", LATER) + b'{"a": true}')
+    assert found is not None
+    answer, body = found
+    expected = head(b"11", LATER)
+    assert body == b'{"a": true}'
+    assert (answer.status, answer.headers, answer.raw_headers) == (
+        200,
+        expected.headers,
+        expected.raw_headers,
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        raw() + b"four",
+        raw() + b"sixsix",
+        raw(b"05x") + b"12345",
+        raw(b"+5") + b"12345",
+        raw(b"") + b"12345",
+        raw(b"5, 5") + b"12345",
+        raw(date=b"Mon, 23 Nov 2026\r\nX-Y: 1 GMT"[:29]) + b"12345",
+        raw(more=b"Transfer-Encoding: chunked\r\n") + b"12345",
+        raw().replace(b"200", b"500") + b"12345",
+        raw().replace(b"Server: s", b"Server: t") + b"12345",
+        b"",
+        raw()[:40],
+    ],
+)
+def test_anything_else_is_parsed(data: bytes) -> None:
+    assert memo().recall(data) is None
+
+
+@given(st.integers(0, 400), st.binary(min_size=1, max_size=4))
+def test_a_changed_byte_in_front_of_the_body_is_never_overlooked(place: int, junk: bytes) -> None:
+    whole = raw() + b"12345"
+    place %= len(raw())
+    changed = whole[:place] + junk + whole[place + len(junk) :]
+    found = memo().recall(changed)
+    if found is not None:
+        answer, body = found
+        rebuilt = raw(answer.headers[b"content-length"], answer.headers[b"date"]) + body
+        assert rebuilt == changed
+
+
+def test_an_upstream_that_varies_its_heads_is_left_alone() -> None:
+    kept = AnswerMemo()
+    for number in range(10):
+        kept.remember(raw(more=b"X: %d\r\n" % number), head())
+    assert kept.recall(raw(more=b"X: 9\r\n") + b"12345") is None
+
+
+def test_repeated_fields_are_not_remembered() -> None:
+    kept = AnswerMemo()
+    fields = [*head().raw_headers, (b"set-cookie", b"a"), (b"set-cookie", b"b")]
+    kept.remember(raw(), ResponseHead(200, b"OK", dict(fields), fields, True))
+    assert kept.recall(raw() + b"12345") is None
