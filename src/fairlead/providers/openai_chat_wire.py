@@ -98,7 +98,7 @@ class ReasoningDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class ProviderFields(msgspec.Struct, frozen=True, kw_only=True):
-    """Where LiteLLM's client library keeps, and sends back, those fields of an answer that it does not know."""
+    """Where LiteLLM's client keeps, and sends back, what it does not know of an answer."""
 
     reasoning_details: list[ReasoningDetail] | None = None
 

@@ -7,9 +7,11 @@ a skip. Without it they are deselected, and the run's last lines say so.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import anthropic
+import openai
 import pytest
 from scripts.prepare_engine import engine_home, is_ready
 from tests.e2e.engine.server import RealEngine
@@ -18,18 +20,15 @@ from tests.e2e.gateway import GatewayProcess, start_gateway
 _VARIABLE = "FAIRLEAD_E2E_ENGINE"
 _LEFT_OUT = pytest.StashKey[int]()
 
-_PROVIDER = """\
-  {name}: {{type: openai-compatible, base_url: '{url}', responses_api: {responses}}}
-"""
-_MODELS = """\
-  talker: {targets: [{provider: engine}]}
-  thinker: {targets: [{provider: engine}]}
-  caller: {targets: [{provider: engine}]}
-  renamed: {targets: [{provider: engine, model: thinker}]}
-  native/*: {targets: [{provider: native}]}
-  native-thinker: {targets: [{provider: native, model: thinker}]}
-  native-caller: {targets: [{provider: native, model: caller}]}
-  absent: {targets: [{provider: engine}]}
+_NAMES = ("talker", "thinker", "caller", "absent")
+_CONFIG = """\
+providers:
+  engine: {{type: openai-compatible, base_url: '{url}'}}
+  native: {{type: openai-compatible, base_url: '{url}', responses_api: true}}
+models:
+{models}
+outages:
+  retry: {{backoff_s: 0.01, max_backoff_s: 0.02}}
 """
 
 
@@ -57,3 +56,45 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             f"{count} tests against a real engine left out; to run them: "
             f"python3 scripts/prepare_engine.py && {_VARIABLE}=1 make test ARGS=tests/e2e/engine"
         )
+
+
+@pytest.fixture(scope="session")
+def home() -> Path:
+    """Where the engine is installed; fails when it is not."""
+    home = engine_home()
+    if not is_ready(home):
+        pytest.fail(f"no engine in {home}, or an outdated one: run `python3 scripts/prepare_engine.py`")
+    return home
+
+
+@pytest.fixture(scope="session")
+def engine(home: Path) -> Iterator[RealEngine]:
+    """One real engine for all tests that leave it alive."""
+    with RealEngine(home) as engine:
+        yield engine.wait()
+
+
+@pytest.fixture(scope="session")
+def gateway(engine: RealEngine) -> Iterator[GatewayProcess]:
+    """A gateway in front of it: each model by its name, and as `native/NAME` where Responses are its own."""
+    models = [
+        f"  {prefix}{name}: {{targets: [{{provider: {provider}, model: {name}}}]}}"
+        for prefix, provider in (("", "engine"), ("native/", "native"))
+        for name in _NAMES
+    ]
+    with start_gateway(_CONFIG.format(url=engine.base_url, models="\n".join(models))) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def openai_client(gateway: GatewayProcess) -> Iterator[openai.OpenAI]:
+    """OpenAI's SDK; it does not retry, so what fails is seen."""
+    with openai.OpenAI(base_url=gateway.url + "/v1", api_key=gateway.admin_key, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def anthropic_client(gateway: GatewayProcess) -> Iterator[anthropic.Anthropic]:
+    """Anthropic's SDK, likewise."""
+    with anthropic.Anthropic(base_url=gateway.url, api_key=gateway.admin_key, max_retries=0) as client:
+        yield client

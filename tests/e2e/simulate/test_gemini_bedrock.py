@@ -25,7 +25,11 @@ def gemini() -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def bedrock() -> Iterator[Served]:
-    with served(EngineConfig(models=("vendor.m-v1:0", "amazon.titan-embed-text-v2:0"), dialect="bedrock", latency=INSTANT)) as running:
+    with served(
+        EngineConfig(
+            models=("vendor.m-v1:0", "amazon.titan-embed-text-v2:0"), dialect="bedrock", latency=INSTANT
+        )
+    ) as running:
         yield running
 
 

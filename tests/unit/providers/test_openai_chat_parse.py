@@ -184,10 +184,14 @@ def test_signed_reasoning_is_preferred_to_the_plain_text() -> None:
         {"type": "reasoning.encrypted", "data": "d", "index": 1},
     ]
     said = {"role": "assistant", "content": "x", "reasoning_content": "hm", "reasoning_details": details}
-    assert parse(messages=[said]).messages[0].parts[:2] == (
-        ReasoningPart(text="hm", signature="s"),
-        ReasoningPart(redacted="d"),
-    )
+    signed = (ReasoningPart(text="hm", signature="s"), ReasoningPart(redacted="d"))
+    assert parse(messages=[said]).messages[0].parts[:2] == signed
+    # As LiteLLM's client library sends it back.
+    del said["reasoning_details"]
+    said["provider_specific_fields"] = {"refusal": None, "reasoning_details": details}
+    assert parse(messages=[said]).messages[0].parts[:2] == signed
+    said["provider_specific_fields"] = {"refusal": None}
+    assert parse(messages=[said]).messages[0].parts[0] == ReasoningPart(text="hm")
 
 
 @pytest.mark.parametrize(
