@@ -64,8 +64,8 @@ def prepare(home: Path) -> None:
         (home / _OURS).touch()
         venv.create(home, with_pip=True, symlinks=True)
         # Python compiles what is imported; compiling all that is installed takes longer than the tests.
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-        subprocess.run([*pip, "-r", _REQUIREMENTS], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+        subprocess.run([*pip, "-r", _REQUIREMENTS], check=True)  # noqa: S603  # our own words
         installed.write_text(fingerprint(_REQUIREMENTS), encoding="utf-8")
     models = home / "models"
     made = models / ".made"
@@ -73,7 +73,7 @@ def prepare(home: Path) -> None:
         shutil.rmtree(models, ignore_errors=True)
         models.mkdir()
         offline = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        subprocess.run([python, _MAKE_MODELS, models], check=True, env=offline)
+        subprocess.run([python, _MAKE_MODELS, models], check=True, env=offline)  # noqa: S603  # our own words
         made.write_text(fingerprint(_REQUIREMENTS, _MAKE_MODELS), encoding="utf-8")
 
 
@@ -88,7 +88,7 @@ def main() -> None:
     if home.exists() and any(home.iterdir()) and not (home / _OURS).is_file():
         sys.exit(f"prepare_engine: error: {home} holds something else; set FAIRLEAD_ENGINE_VENV")
     prepare(home)
-    print(f"engine ready in {time.monotonic() - begun:.0f} s: {home}")
+    sys.stdout.write(f"engine ready in {time.monotonic() - begun:.0f} s: {home}\n")
 
 
 if __name__ == "__main__":

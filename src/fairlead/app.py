@@ -61,7 +61,7 @@ from fairlead.telemetry.siblings import Siblings
 
 _log: Final = logging.getLogger(__name__)
 
-_RESTART_ONLY: Final = ("server", "state", "ledger")
+_RESTART_ONLY: Final = ("server", "state", "ledger", "logs")
 """Sections that a reload cannot change."""
 
 
@@ -147,6 +147,8 @@ class Gateway:
         # What lives now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        # Requests make no cycles; looking for some after every 700 objects is work for nothing.
+        gc.set_threshold(20_000, 20, 20)
 
     async def drain(self) -> None:
         """Stop accepting, and let requests under way finish for the configured time."""
@@ -178,6 +180,7 @@ class Gateway:
         if self._tls is not None and config.server.tls is not None:
             server_tls.reload(self._tls, config.server.tls)
         before = self._config
+        self.budget.configure(config.outages.retry)
         self.parts = parts
         self._config = config
         self.routes.pipeline = parts.pipeline

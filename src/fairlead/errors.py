@@ -9,6 +9,8 @@ error into words for a client or a terminal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class FairleadError(Exception):
     """Something went wrong inside Fairlead."""
@@ -116,6 +118,11 @@ class MethodNotAllowed(FairleadError):
 
     code = "method_not_allowed"
     status = 405
+
+    def __init__(self, message: str | None = None, *, allow: Sequence[str] = ()) -> None:
+        """Describe one failure; `allow` are the methods that would be answered (RFC 9110, 10.2.1)."""
+        super().__init__(message)
+        self.allow = tuple(allow)
 
 
 class Conflict(FairleadError):

@@ -5,21 +5,31 @@ What a fenced block is, its info string says:
 * `yaml fairlead.yaml`: a configuration, which must be valid;
 * `console`: commands that need no server. Each line `$ fairlead ...` is run; where output follows, it must be
   what the command writes to its standard output or error;
-* `console server`: commands around a running gateway, which are not run here;
+* `console server`: commands around a running gateway. Those of `fairlead` and `curl` are run, block by block,
+  and must succeed, statuses of HTTP included; `make` and what an operator's system brings (`kill`) are not;
 * `python`: runs, top-level `await` included;
 * `text`: no example.
 """
 
+import contextlib
+import json
 import os
 import re
+import shlex
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tests.e2e.gateway import GatewayProcess, start_gateway
 
 from fairlead.config import parse
+from fairlead.telemetry import process
+from fairlead.telemetry.prometheus import GAUGES, Gauge, Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -57,6 +67,24 @@ def commands() -> list[Command]:
     return found
 
 
+def with_commands(directory: Path) -> dict[str, str]:
+    """An environment in which `fairlead` is this one, and `curl` fails where the answer is an error."""
+    scripts = {
+        "fairlead": f'exec "{sys.executable}" -m fairlead "$@"',
+        "curl": 'exec /usr/bin/curl --silent --show-error --fail-with-body --max-time 10 "$@"',
+    }
+    (directory / "bin").mkdir()
+    for name, line in scripts.items():
+        script = directory / "bin" / name
+        script.write_text(f"#!/bin/sh\n{line}\n")
+        script.chmod(0o755)
+    # No keys, no proxies: only what the interpreter needs.
+    environ = {"PATH": f"{directory / 'bin'}:/usr/bin:/bin", "HOME": str(directory)}
+    if "PYTHONPATH" in os.environ:
+        environ["PYTHONPATH"] = str((ROOT / "src").resolve())
+    return environ
+
+
 def of_kind(kind: str) -> list[Block]:
     return [block for block in blocks() if block.kind == kind]
 
@@ -67,6 +95,7 @@ def test_there_are_examples_and_each_says_what_it_is() -> None:
     ]
     assert len(of_kind("yaml fairlead.yaml")) >= 5
     assert len(commands()) >= 4
+    assert sum(len(live_commands(block)) for block in live_blocks()) >= 15
 
 
 @pytest.mark.parametrize("block", of_kind("yaml fairlead.yaml"), ids=lambda block: block.place)
@@ -80,14 +109,7 @@ def test_commands_do_what_the_page_says(command: Command, tmp_path: Path) -> Non
     # A copy of what pages refer to: a command may write into its working directory.
     for name in ("docs", "tests"):
         (tmp_path / name).symlink_to(ROOT / name)
-    script = tmp_path / "bin" / "fairlead"
-    script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fairlead "$@"\n')
-    script.chmod(0o755)
-    # No keys, no proxies: only what the interpreter needs.
-    environ = {"PATH": f"{script.parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
-    if "PYTHONPATH" in os.environ:
-        environ["PYTHONPATH"] = str((ROOT / "src").resolve())
+    environ = with_commands(tmp_path)
     done = subprocess.run(
         command.line, shell=True, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60
     )
@@ -95,6 +117,119 @@ def test_commands_do_what_the_page_says(command: Command, tmp_path: Path) -> Non
     assert (done.returncode != 0) is fails, done.stderr
     if command.output:
         assert command.output in (done.stdout, done.stderr)
+
+
+SERVER_CONFIG = """
+server: {port: 0}
+state: {dir: STATE}
+providers:
+  simulated: {type: simulated}
+models:
+  simulated: {targets: [{provider: simulated, model: simulated}]}
+"""
+SERVERS = ("fairlead serve", "fairlead simulate engine")
+
+
+def live_commands(block: Block) -> list[str]:
+    """The commands of a `console server` block that are run: `$ ` and the lines until it is complete."""
+    found, lines = [], iter(block.text.splitlines())
+    for line in lines:
+        if not line.startswith("$ "):
+            continue
+        command = line[2:]
+        while command.endswith("\\") or not is_complete(command):
+            command += "\n" + next(lines)
+        if re.match(r"(?:[A-Z_]+=\$\()?(?:fairlead|curl) ", command):
+            found.append(command)
+    return found
+
+
+def is_complete(command: str) -> bool:
+    try:
+        shlex.split(command)
+    except ValueError:
+        return False
+    return True
+
+
+def live_blocks() -> list[Block]:
+    return [block for block in of_kind("console server") if live_commands(block)]
+
+
+@pytest.fixture(scope="module")
+def documented_gateway() -> Iterator[GatewayProcess]:
+    """The gateway that the pages talk about."""
+    with start_gateway(SERVER_CONFIG.replace("STATE", "unused")) as gateway:
+        yield gateway
+
+
+def free_port() -> str:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return str(sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def served(command: str, directory: Path, environ: dict[str, str]) -> Iterator[None]:
+    """A command that serves until it is stopped; it says something once it does."""
+    with (directory / "errors").open("w+") as errors:
+        process = subprocess.Popen(
+            shlex.split(command), cwd=directory, env=environ, stdout=subprocess.PIPE, stderr=errors
+        )
+        assert process.stdout is not None
+        try:
+            said = process.stdout.readline()
+            assert said, (directory / "errors").read_text()
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(20)
+            process.stdout.close()
+    assert status == 0, (directory / "errors").read_text()
+
+
+@pytest.mark.parametrize("block", live_blocks(), ids=lambda block: block.place)
+def test_commands_around_a_running_gateway_succeed(
+    block: Block, documented_gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    environ = with_commands(tmp_path) | {"FAIRLEAD_API_KEY": documented_gateway.admin_key}
+    state = documented_gateway.directory / "state"
+    (tmp_path / "fairlead.yaml").write_text(SERVER_CONFIG.replace("STATE", json.dumps(str(state))))
+    ports = {"8080": str(documented_gateway.port), "8100": free_port(), "8101": free_port()}
+    commands = [
+        re.sub(r"\b(?:8080|8100|8101)\b", lambda match: ports[match[0]], command)
+        for command in live_commands(block)
+    ]
+    # `fairlead targets` asks the usual port when it is not told another.
+    url = f"--url {documented_gateway.url}"
+    commands = [command.replace("fairlead targets", f"fairlead targets {url}") for command in commands]
+    with contextlib.ExitStack() as stack:
+        for command in commands:
+            if command.startswith(SERVERS):
+                stack.enter_context(served(command, tmp_path, environ))
+        script = "\n".join(command for command in commands if not command.startswith(SERVERS))
+        done = subprocess.run(
+            ["/bin/sh", "-eu", "-c", script],
+            cwd=tmp_path,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_for_operators_names_every_metric() -> None:
+    gauges = [Gauge(name=name, value=0, labels=labels) for name, (_, labels, _) in GAUGES.items()]
+    families = {family.name: family for family in Metrics().families(gauges)}
+    page = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(fairlead_\w+)` \| (\w+) \|([^|]*)\|", page, re.MULTILINE)
+    listed = {name: (kind, labels.strip()) for name, kind, labels in rows}
+    # This one is added where several workers' metrics come together.
+    assert listed.pop("fairlead_workers_missing") == ("gauge", "")
+
+    assert listed == {name: (family.kind, ", ".join(family.labels)) for name, family in families.items()}
+    assert all(family.name.startswith("process_") for family in process.families(0.0))
 
 
 @pytest.mark.parametrize("block", of_kind("python"), ids=lambda block: block.place)

@@ -31,6 +31,7 @@ from fairlead.telemetry.db import Filter, Ledger
 
 _audit: Final = logging.getLogger("fairlead.audit")
 _PREFIX: Final = "/admin/v1"
+_QUERY_FIELDS: Final = 50
 _JSON: Final = b"content-type: application/json\r\ncache-control: no-store\r\n"
 
 
@@ -79,6 +80,8 @@ class Admin:
         """
         path = call.head.path.removeprefix(_PREFIX)
         if path == "/openapi.json":
+            if call.head.method not in ("GET", "HEAD"):
+                raise MethodNotAllowed(f"`{call.head.path}` answers GET", allow=("GET", "HEAD"))
             call.reply(200, _JSON, self._document)
             return
         pipeline = self._facts.pipeline()
@@ -111,7 +114,7 @@ class Admin:
                 return operation, unquote(match[1]) if match.groups() else ""
             allowed.append(operation.method)
         if allowed:
-            raise MethodNotAllowed(f"`{_PREFIX}{path}` answers {', '.join(allowed)}")
+            raise MethodNotAllowed(f"`{_PREFIX}{path}` answers {', '.join(allowed)}", allow=allowed)
         raise NotFound(
             f"there is no `{_PREFIX}{path[:200]}`", hint=f"`{_PREFIX}/openapi.json` lists what there is"
         )
@@ -262,14 +265,22 @@ def _operations(admin: Admin) -> tuple[Operation, ...]:
 
 
 def _query(operation: Operation, query: str) -> Any:
-    pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=50)
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_QUERY_FIELDS)
+    except ValueError as error:
+        raise InvalidRequest(f"more than {_QUERY_FIELDS} query parameters") from error
     values = dict(pairs)
     if len(values) != len(pairs):
         raise InvalidRequest("a query parameter is given twice")
     try:
-        return msgspec.convert(values, operation.query, strict=False)
+        found = msgspec.convert(values, operation.query, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"query: {error}") from error
+    for name in values:
+        # msgspec reads the word `null` as None; a parameter that is not meant is left out.
+        if getattr(found, name) is None:
+            raise InvalidRequest(f"query: `{name}` has no value `null`", param=name)
+    return found
 
 
 def _body(operation: Operation, body: bytes) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from fairlead.gateway.keys import DEFAULT_TENANT, Key
+from fairlead.gateway.keys import DEFAULT_TENANT, ENDPOINTS, Key
 from fairlead.gateway.router import Target
 from fairlead.types import Outcome, RequestRecord
 
@@ -16,19 +16,41 @@ _MAX_TIME: float = 253_402_300_799.0  # the end of the year 9999, in Unix second
 Time = Annotated[float, Meta(ge=0, le=_MAX_TIME)]
 
 
+# What a key's scope may hold is decided by `keys.check`; here it is said as far as a schema can.
+# The formats are ours: no regular expression says what is printable, or which range has no stray bits.
+_Name = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=100,
+        description="What it is for: printable characters, not blanks alone.",
+        extra_json_schema={"format": "printable"},
+    ),
+]
+_Tenant = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="Whose it is.")]
+_Model = Annotated[str, Meta(min_length=1, max_length=200, extra_json_schema={"format": "model-pattern"})]
+_Endpoint = Annotated[str, Meta(extra_json_schema={"enum": list(ENDPOINTS)})]
+_Position = Annotated[str, Meta(pattern=r"^[0-9]{1,12}(\.[0-9]{1,20})?_[!-~]{0,200}$")]
+_IpRange = Annotated[str, Meta(extra_json_schema={"format": "cidr"})]
+
+
 class KeyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A key to be made."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=100, description="What it is for.")]
-    tenant: Annotated[str, Meta(description="Whose it is.")] = DEFAULT_TENANT
-    models: Annotated[tuple[str, ...], Meta(min_length=1, description="Names and patterns with `*`.")] = (
-        "*",
-    )
-    endpoints: Annotated[tuple[str, ...], Meta(min_length=1, description="APIs; `*` is all but `admin`.")] = (
-        "*",
-    )
-    ip_ranges: Annotated[tuple[str, ...], Meta(description="CIDR ranges; empty for anywhere.")] = ()
-    expires_at: Annotated[Time | None, Meta(description="Unix seconds.")] = None
+    name: _Name
+    tenant: _Tenant = DEFAULT_TENANT
+    models: Annotated[
+        tuple[_Model, ...],
+        Meta(min_length=1, max_length=1000, description="Names and patterns with `*`; no blanks."),
+    ] = ("*",)
+    endpoints: Annotated[
+        tuple[_Endpoint, ...],
+        Meta(min_length=1, max_length=1000, description="APIs; `*` is all but `admin`."),
+    ] = ("*",)
+    ip_ranges: Annotated[
+        tuple[_IpRange, ...], Meta(max_length=1000, description="CIDR ranges; empty for anywhere.")
+    ] = ()
+    expires_at: Annotated[Time | None, Meta(description="Unix seconds, in the future.")] = None
 
 
 class RotateBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +79,7 @@ class RequestQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     endpoint: str | None = None
     outcome: Outcome | None = None
     status: Annotated[int, Meta(ge=100, le=599)] | None = None
-    after: Annotated[str | None, Meta(description="`next` of the page before.")] = None
+    after: Annotated[_Position | None, Meta(description="`next` of the page before.")] = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
 
 

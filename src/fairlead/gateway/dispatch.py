@@ -266,6 +266,10 @@ class Dispatch:
             return
         if wait_s is None:
             raise AttemptFailed(_none(f"every target of `{route.name}` is drained", None))
+        if all(t.breaker.rate_limited(now) for t in route.targets if t.config.weight):
+            message = f"every target of `{route.name}` is at its rate limit"
+            limit = Failure(kind=FailureKind.RATE_LIMITED, message=message, retry_after_s=max(wait_s, 0.5))
+            raise AttemptFailed(limit)
         last = next((t.breaker.last_failure for t in route.targets if t.breaker.last_failure), None)
         reason = f"; last failure: {last.message}" if last is not None else ""
         message = f"every target of `{route.name}` is down or paused{reason}"

@@ -45,6 +45,8 @@ class Exchange:
     ignored: tuple[str, ...] = ()
     bytes_in = 0
     """Of a streamed body; 0 when `body` holds it."""
+    patience_s = 1800.0
+    """How long the client waits for an answer, or for the next piece of one."""
     queue_s = 0.0
     connect_s = 0.0
     sent = 0.0

@@ -63,6 +63,7 @@ class Breaker:
         "_consecutive",
         "_failed",
         "_half_open",
+        "_limited",
         "_open_s",
         "_opened",
         "_previous_failed",
@@ -85,6 +86,7 @@ class Breaker:
         self._window_start = 0.0
         self._opened = False
         self._half_open = False
+        self._limited = False
         self._trial = False
         self._open_s = rule.open_s
         self.open_until = 0.0
@@ -107,6 +109,10 @@ class Breaker:
     def healthy(self) -> bool:
         """Closed: requests pass without being a trial."""
         return not self._opened
+
+    def rate_limited(self, now: float) -> bool:
+        """Well, but paused because the upstream said 429."""
+        return now < self.paused_until and self._limited and not self._opened
 
     def admits(self, now: float) -> bool:
         """May a request be sent now. In the half-open state: may a trial."""
@@ -148,6 +154,7 @@ class Breaker:
         if kind is FailureKind.RATE_LIMITED:
             self._trial = False
             if failure.retry_after_s is not None:
+                self._limited = True
                 self.paused_until = max(self.paused_until, now + min(failure.retry_after_s, MAX_PAUSE_S))
             return
         if kind not in BLAMED:
@@ -157,6 +164,7 @@ class Breaker:
         if not self._rule.enabled:
             return
         if kind is FailureKind.OVERLOADED and failure.retry_after_s is not None:
+            self._limited = False
             self.paused_until = max(self.paused_until, now + min(failure.retry_after_s, MAX_PAUSE_S))
         self._consecutive += 1
         self._count(now, failed=True)

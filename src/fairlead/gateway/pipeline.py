@@ -147,7 +147,8 @@ class Pipeline:
         self.dispatch.budget.earn()
         headers = ex.call.head.headers
         note_client(ex, headers)
-        ex.deadline = ex.started + client_patience_s(headers, ex.route.config.timeouts.total_s)
+        ex.patience_s = client_patience_s(headers, ex.route.config.timeouts.total_s)
+        ex.deadline = ex.started + ex.patience_s
         if ex.stream:
             server = self.config.server
             beat = ex.api.dialect.heartbeat()

@@ -17,6 +17,7 @@ from fairlead.errors import (
     UpstreamsExhausted,
     UpstreamTimeout,
 )
+from fairlead.providers.upstream_text import is_error_envelope
 from fairlead.types import Failure, FailureKind
 
 _REFUSALS: dict[FailureKind, type[InvalidRequest]] = {
@@ -46,9 +47,10 @@ def client_error(failure: Failure, body: bytes = b"") -> FairleadError:
     """The error to raise for `failure`.
 
     `body` is the upstream's own error body; it reaches a client of the same
-    dialect untouched when the client is the one who must act (4xx). Trouble
-    with our own credential or credit at the provider is a 502: the client's
-    key is fine, and a 401 would send its user looking in the wrong place.
+    dialect untouched when the client is the one who must act (4xx) and its SDK
+    can read it. Trouble with our own credential or credit at the provider is a
+    502: the client's key is fine, and a 401 would send its user looking in the
+    wrong place.
     """
     kind = failure.kind
     refusal = _REFUSALS.get(kind)
@@ -56,7 +58,7 @@ def client_error(failure: Failure, body: bytes = b"") -> FairleadError:
         error = refusal(failure.message, param=failure.param)
         if failure.status is not None and 400 <= failure.status < 500:
             error.status = failure.status
-        error.upstream_body = body
+        error.upstream_body = body if is_error_envelope(body) else b""
         return error
     if kind is FailureKind.AUTH:
         return UpstreamError("the provider refused the gateway's credential")

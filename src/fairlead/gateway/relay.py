@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 
-from fairlead.errors import UpstreamCut, UpstreamError
+from fairlead.errors import DeadlineExceeded, UpstreamCut, UpstreamError, UpstreamTimeout
 from fairlead.gateway.attempt import AttemptFailed, UpstreamCall, failure_of
 from fairlead.gateway.dispatch import Dispatch, timeouts_of
 from fairlead.gateway.exchange import Exchange
@@ -59,7 +59,7 @@ async def _stream(ex: Exchange, route: Route, call: UpstreamCall, reader: Reader
     if not client.started:
         client.start(200, stream_headers(ex, call.head if not reader.media else None))
     ex.status = 200
-    # A client states how long it waits for the next piece; how long a stream may take is our configuration's.
+    # A client states how long it waits for the next piece; how long a stream may take is configured.
     ex.deadline = ex.started + route.config.timeouts.total_s
     if call.body:
         client.write(call.body)
@@ -67,12 +67,20 @@ async def _stream(ex: Exchange, route: Route, call: UpstreamCall, reader: Reader
         ex.tokens_arrived(glimpse.chunks - ex.relayed, call.first_token)
     feed = reader.feed
     stall_s = timeouts_of(route, call.target).stall_s
+    impatient = ex.patience_s < stall_s
+    if impatient:
+        stall_s = ex.patience_s
     now = call.first_token
     while not glimpse.ended:
         conn.deadline = min(now + stall_s, ex.deadline)
         try:
             data = await conn.read()
         except UpstreamError as error:
+            if impatient and isinstance(error, UpstreamTimeout):
+                # The client's time is over, and that says nothing of the target.
+                raise DeadlineExceeded(
+                    f"no token came for the {stall_s:g} s that the client waits"
+                ) from error
             return failure_of(error)
         now = time.monotonic()
         seen = glimpse.chunks

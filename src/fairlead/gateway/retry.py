@@ -104,11 +104,16 @@ class RetryBudget:
     __slots__ = ("_balance", "_cap", "_floor_per_s", "_share", "_updated")
 
     def __init__(self, config: RetryConfig) -> None:
+        self._updated = 0.0
+        self._balance = float(config.min_budget)
+        self.configure(config)
+
+    def configure(self, config: RetryConfig) -> None:
+        """Take new bounds; what has been earned stays, up to the new cap."""
         self._share = config.budget
         self._floor_per_s = config.min_budget / 10
         self._cap = max(config.min_budget * 10.0, 10.0 if config.budget else 0.0)
-        self._balance = float(config.min_budget)
-        self._updated = 0.0
+        self._balance = min(self._balance, self._cap)
 
     def earn(self) -> None:
         """A request has arrived."""

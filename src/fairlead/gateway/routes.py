@@ -71,7 +71,7 @@ class Routes:
         """How the body of this request is taken. Raises NotFound and MethodNotAllowed."""
         if head.path in self._apis:
             if head.method != "POST":
-                raise MethodNotAllowed(f"`{head.path}` answers POST")
+                raise MethodNotAllowed(f"`{head.path}` answers POST", allow=("POST",))
             length = head.headers.get(b"content-length")
             if length is None or len(length) > 5 or int(length) > _UNCHECKED_BODY_BYTES:
                 # Large bodies are read only for those who may send them.
@@ -84,7 +84,7 @@ class Routes:
             return self._small
         if head.method not in ("GET", "HEAD"):
             if self._get(head) is not None:
-                raise MethodNotAllowed(f"`{head.path}` answers GET")
+                raise MethodNotAllowed(f"`{head.path}` answers GET", allow=("GET", "HEAD"))
             raise NotFound(f"there is no `{head.path[:200]}`", hint="`/admin/v1/openapi.json` lists the API")
         return self._small
 
@@ -250,6 +250,6 @@ def error_headers(error: FairleadError, tried: int = 0) -> bytes:
         block += b"x-should-retry: false\r\n"
     if error.status == 401:
         block += b"www-authenticate: Bearer\r\n"
-    if isinstance(error, MethodNotAllowed) and error.message.endswith("answers POST"):
-        block += header("allow", "POST")
+    if isinstance(error, MethodNotAllowed):
+        block += header("allow", ", ".join(error.allow))
     return block

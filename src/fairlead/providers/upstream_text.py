@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+import msgspec
+
 MAX_CHARS: Final = 600
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -25,6 +27,25 @@ _CREDENTIAL: Final = re.compile(
     """,
     re.VERBOSE,
 )
+
+
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    error: dict[str, msgspec.Raw]
+
+
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+
+
+def is_error_envelope(body: bytes) -> bool:
+    """Whether a body is an error as the SDKs of OpenAI and Anthropic read it: `{"error": {...}}`.
+
+    Engines that are built on FastAPI answer `{"detail": ...}` for some mistakes, older ones a bare
+    `{"message": ...}`; an SDK shows its user nothing of those but the status.
+    """
+    try:
+        return bool(_ENVELOPE.decode(body).error)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def presentable(text: str) -> str:

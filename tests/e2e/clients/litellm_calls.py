@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import litellm
+import litellm  # type: ignore[import-not-found]  # of the other environment
 
 TOOLS = [
     {
@@ -81,8 +81,11 @@ class Checks:
         assert done.choices[0].finish_reason == "stop", done
 
     def check_reasoning(self) -> None:
-        options = {"reasoning_effort": "low", "allowed_openai_params": ["reasoning_effort"]}
-        options |= {"max_tokens": 8000}
+        # The library knows no model of these names, so it has to be told that they can reason.
+        wanted: dict[str, Any] = {"reasoning_effort": "low"}
+        if self._options["model"].startswith("anthropic/"):
+            wanted = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+        options = {**wanted, "allowed_openai_params": [*wanted], "max_tokens": 8000}
         messages: list[dict[str, Any]] = [{"role": "user", "content": "use the tool"}]
         answer = self.complete(messages, tools=TOOLS[:1], **options)
         message = answer.choices[0].message

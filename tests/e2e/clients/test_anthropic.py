@@ -8,7 +8,7 @@ from collections.abc import Callable
 import anthropic
 import pydantic
 import pytest
-from anthropic.types import MessageParam, ToolParam
+from anthropic.types import MessageParam, ToolChoiceParam, ToolParam
 from tests.e2e.clients.test_openai_chat import PIXEL
 
 WEATHER: ToolParam = {
@@ -102,7 +102,7 @@ def test_a_tool_round_trip(anthropic_client: anthropic.Anthropic, model: str, st
     assert sorted(use.name for use in uses) == ["clock", "weather"]
     assert len({use.id for use in uses}) == 2
     by_name = {use.name: use.input for use in uses}
-    assert by_name["weather"]["unit"] in ("C", "F")  # type: ignore[index]
+    assert by_name["weather"]["unit"] in ("C", "F")
 
     messages.append({"role": "assistant", "content": answer.content})
     messages.append(
@@ -126,13 +126,14 @@ def test_a_tool_round_trip(anthropic_client: anthropic.Anthropic, model: str, st
 
 
 def test_a_tool_can_be_forced(anthropic_client: anthropic.Anthropic, model: str) -> None:
-    for choice in ({"type": "any"}, {"type": "tool", "name": "clock"}):
+    choices: tuple[ToolChoiceParam, ...] = ({"type": "any"}, {"type": "tool", "name": "clock"})
+    for choice in choices:
         answer = anthropic_client.messages.create(
             model=model,
             max_tokens=2000,
             messages=[{"role": "user", "content": "Hello"}],
             tools=[WEATHER, CLOCK],
-            tool_choice=choice,  # type: ignore[arg-type]
+            tool_choice=choice,
         )
         assert answer.stop_reason == "tool_use"
     assert [block.name for block in answer.content if block.type == "tool_use"] == ["clock"]

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from tests.e2e.gateway import GatewayProcess
 
-CURL = shutil.which("curl")
-assert CURL is not None, "curl is needed"
+CURL = shutil.which("curl") or "curl"
 
 
 def curl(gateway: GatewayProcess, path: str, *options: str, data: bytes | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import anthropic
 import openai
@@ -86,12 +87,13 @@ def test_the_gateways_own_refusals(
             model="nowhere", max_tokens=1, messages=[{"role": "user", "content": "Hi"}]
         )
 
+    nobody: Any = [{"role": "nobody", "content": "Hi"}]
     with pytest.raises(openai.BadRequestError) as broken:
-        openai_client.chat.completions.create(model="anthropic", messages=[{"role": "nobody"}])  # type: ignore[list-item,misc]
+        openai_client.chat.completions.create(model="anthropic", messages=nobody)
     assert broken.value.param is not None
     assert broken.value.param.startswith("messages")
     with pytest.raises(anthropic.BadRequestError, match="messages"):
-        anthropic_client.messages.create(model="gemini", max_tokens=1, messages=[{"role": "nobody"}])  # type: ignore[list-item,misc]
+        anthropic_client.messages.create(model="gemini", max_tokens=1, messages=nobody)
 
     with (
         openai.OpenAI(base_url=gateway.url + "/v1", api_key="wrong", max_retries=0) as stranger,
@@ -104,7 +106,7 @@ def test_the_gateways_own_refusals(
         pytest.raises(anthropic.AuthenticationError) as denied,
     ):
         claude.messages.create(model="openai", max_tokens=1, messages=[{"role": "user", "content": "Hi"}])
-    assert denied.value.body["error"]["type"] == "authentication_error"  # type: ignore[index,call-overload]
+    assert denied.value.body["error"]["type"] == "authentication_error"  # type: ignore[index]
 
     narrow = gateway.key("--models", "gemini", "--endpoints", "chat")
     with openai.OpenAI(base_url=gateway.url + "/v1", api_key=narrow, max_retries=0) as client:
@@ -300,7 +302,7 @@ def test_a_stream_that_breaks_raises(
         ):
             for _ in stream:
                 pass
-        assert cut.value.body["error"]["type"] == "api_error"  # type: ignore[index,call-overload]
+        assert cut.value.body["error"]["type"] == "api_error"  # type: ignore[index]
         with pytest.raises(openai.APIError):
             for _ in openai_client.responses.create(
                 model=model, input="say exactly: one two three four five six", stream=True

@@ -10,7 +10,13 @@ from typing import Literal
 import openai
 import pydantic
 import pytest
-from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
+from openai.types.chat import (
+    ChatCompletion,
+    ChatCompletionMessage,
+    ChatCompletionMessageParam,
+    ChatCompletionToolChoiceOptionParam,
+    ChatCompletionToolParam,
+)
 
 WEATHER: ChatCompletionToolParam = {
     "type": "function",
@@ -109,7 +115,7 @@ def test_a_tool_round_trip(openai_client: openai.OpenAI, model: str, stream: boo
     if stream:
         with openai_client.chat.completions.stream(model=model, messages=messages, tools=[WEATHER]) as events:
             kinds = {event.type for event in events}
-            answer = events.get_final_completion()
+            answer: ChatCompletion = events.get_final_completion()
         assert "tool_calls.function.arguments.delta" in kinds
     else:
         answer = openai_client.chat.completions.create(model=model, messages=messages, tools=[WEATHER])
@@ -138,7 +144,7 @@ def test_parallel_calls_go_round(openai_client: openai.OpenAI, model: str) -> No
             with openai_client.chat.completions.stream(
                 model=model, messages=messages, tools=[WEATHER, CLOCK]
             ) as events:
-                message = events.until_done().get_final_completion().choices[0].message
+                message: ChatCompletionMessage = events.until_done().get_final_completion().choices[0].message
         else:
             message = (
                 openai_client.chat.completions.create(model=model, messages=messages, tools=[WEATHER, CLOCK])
@@ -161,12 +167,16 @@ def test_parallel_calls_go_round(openai_client: openai.OpenAI, model: str) -> No
 
 
 def test_a_tool_can_be_forced(openai_client: openai.OpenAI, model: str) -> None:
-    for choice in ("required", {"type": "function", "function": {"name": "clock"}}):
+    choices: tuple[ChatCompletionToolChoiceOptionParam, ...] = (
+        "required",
+        {"type": "function", "function": {"name": "clock"}},
+    )
+    for choice in choices:
         answer = openai_client.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": "Hello"}],
             tools=[WEATHER, CLOCK],
-            tool_choice=choice,  # type: ignore[arg-type]
+            tool_choice=choice,
         )
         calls = answer.choices[0].message.tool_calls or []
         assert calls

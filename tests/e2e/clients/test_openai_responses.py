@@ -57,7 +57,7 @@ def test_a_text(openai_client: openai.OpenAI, model: str) -> None:
 def test_typed_events(openai_client: openai.OpenAI, model: str) -> None:
     events = list(openai_client.responses.create(model=model, input="say exactly: One, two.", stream=True))
 
-    assert [event.sequence_number for event in events] == list(range(len(events)))  # type: ignore[union-attr]
+    assert [event.sequence_number for event in events] == list(range(len(events)))
     kinds = [event.type for event in events]
     assert kinds[:2] == ["response.created", "response.in_progress"]
     assert kinds[-1] == "response.completed"

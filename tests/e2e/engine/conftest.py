@@ -68,10 +68,22 @@ def home() -> Path:
 
 
 @pytest.fixture(scope="session")
-def engine(home: Path) -> Iterator[RealEngine]:
-    """One real engine for all tests that leave it alive."""
-    with RealEngine(home) as engine:
-        yield engine.wait()
+def engines(home: Path) -> Iterator[tuple[RealEngine, RealEngine]]:
+    """Two real engines that start at the same time, which takes most of the time there is."""
+    with RealEngine(home) as one, RealEngine(home) as other:
+        yield one, other
+
+
+@pytest.fixture(scope="session")
+def engine(engines: tuple[RealEngine, RealEngine]) -> RealEngine:
+    """The one for all tests that leave it alive."""
+    return engines[0].wait()
+
+
+@pytest.fixture
+def doomed(engines: tuple[RealEngine, RealEngine]) -> RealEngine:
+    """The one for the test that kills it."""
+    return engines[1].wait()
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +93,11 @@ def gateway(engine: RealEngine) -> Iterator[GatewayProcess]:
         f"  {prefix}{name}: {{targets: [{{provider: {provider}, model: {name}}}]}}"
         for prefix, provider in (("", "engine"), ("native/", "native"))
         for name in _NAMES
+    ]
+    # Names of single tests, whose records they look for.
+    models += [
+        f"  {name}: {{targets: [{{provider: engine, model: talker}}]}}"
+        for name in ("counted", "left-1", "left-2")
     ]
     with start_gateway(_CONFIG.format(url=engine.base_url, models="\n".join(models))) as gateway:
         yield gateway

@@ -5,8 +5,8 @@
 Nothing is downloaded: a byte-level vocabulary is trained on a few sentences,
 and a Qwen2 of two layers gets random weights. All models share them:
 
-    talker   samples: random bytes that go on until the limit. Not even valid
-             UTF-8 where tokens meet, as with any byte-level vocabulary.
+    talker   samples random tokens until the limit. Not all of them are valid
+             UTF-8, as with any byte-level vocabulary.
     thinker  reasons, then answers; always `THOUGHT` and `ANSWER`.
     caller   calls a tool; always `TOOL` with `ARGUMENTS`.
 
@@ -37,15 +37,16 @@ TEXTS: Final = {
 }
 """What each model says; empty for whatever chance says."""
 
-_END, _PAD = "<|im_end|>", "<|endoftext|>"
+_END, _PAD, _START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
 _MARKS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 _TEMPLATE = """\
 {%- if tools %}<|im_start|>system
 {{ tools | tojson }}<|im_end|>
 {% endif %}
 {%- for message in messages %}<|im_start|>{{ message.role }}
-{{ message.content }}{% for call in message.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>\
-{% endfor %}<|im_end|>
+{{ message.content }}
+{%- for call in message.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>
+{%- endfor %}<|im_end|>
 {% endfor %}
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
@@ -61,12 +62,12 @@ def tokenizer() -> Any:
     words.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=512,
-        special_tokens=[_PAD, "<|im_start|>", _END],
+        special_tokens=[_PAD, _START, _END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     words.train_from_iterator([THOUGHT, TEXTS["caller"], "What is the weather like in the harbour?"], trainer)
-    # The server recognises thoughts and calls by these; as in Qwen's own vocabulary they are no special tokens.
+    # The server recognises thoughts and calls by these; as with Qwen's own, they are no special tokens.
     words.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in _MARKS])
     return PreTrainedTokenizerFast(
         tokenizer_object=words, eos_token=_END, pad_token=_PAD, chat_template=_TEMPLATE
@@ -110,8 +111,9 @@ def make(directory: Path) -> None:
             biases = habit([*said, vocabulary.eos_token_id])
             settings = GenerationConfig(do_sample=False, sequence_bias=biases, **ends)
         else:
-            # Never of its own accord: a test that wants a long answer gets one.
-            never = [([vocabulary.eos_token_id], -500.0)]
+            # It neither ends nor calls a tool by chance: a test that wants a long text gets one.
+            marks = vocabulary.convert_tokens_to_ids([_END, _PAD, _START, *_MARKS])
+            never = [([mark], -500.0) for mark in marks]
             settings = GenerationConfig(do_sample=True, sequence_bias=never, **ends)
         model.generation_config = settings
         model.save_pretrained(directory / name)

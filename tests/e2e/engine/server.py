@@ -90,7 +90,8 @@ class RealEngine:
                 self.url = found.group(1)
                 return self
             late = time.monotonic() - self._begun > _START_S
-            assert self.process.poll() is None and not late, f"the engine did not start:\n{self.log}"
+            if late or self.process.poll() is not None:
+                raise AssertionError(f"the engine did not start:\n{self.log}")
             time.sleep(0.05)
         return self
 
@@ -98,7 +99,3 @@ class RealEngine:
         """End it at once, as a crash would: every connection is cut."""
         self.process.kill()
         self.process.wait()
-
-    def answered(self, path: str, status: int) -> int:
-        """How many requests it has answered so."""
-        return len(re.findall(rf'"[A-Z]+ {re.escape(path)} HTTP/1\.1" {status} ', self.log))

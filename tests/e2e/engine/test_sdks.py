@@ -256,7 +256,7 @@ def test_tool_use_and_its_result(anthropic_client: anthropic.Anthropic) -> None:
         max_tokens=200,
         messages=[
             {"role": "user", "content": QUESTION},
-            {"role": "assistant", "content": first.content},  # type: ignore[typeddict-item]  # as users do
+            {"role": "assistant", "content": first.content},
             {
                 "role": "user",
                 "content": [{"type": "tool_result", "tool_use_id": use.id, "content": "Fair, 4 knots."}],
@@ -287,22 +287,22 @@ def test_the_ledger_has_the_engines_counts(
     gateway: GatewayProcess, openai_client: openai.OpenAI, anthropic_client: anthropic.Anthropic
 ) -> None:
     chat = openai_client.chat.completions.create(
-        model="talker", messages=[{"role": "user", "content": QUESTION}], max_tokens=11
+        model="counted", messages=[{"role": "user", "content": QUESTION}], max_tokens=11
     )
     # Two that are streamed, of which the second did not ask for usage.
     with anthropic_client.messages.stream(
-        model="talker", max_tokens=12, messages=[{"role": "user", "content": QUESTION}]
+        model="counted", max_tokens=12, messages=[{"role": "user", "content": QUESTION}]
     ) as stream:
         stream.until_done()
     with openai_client.chat.completions.create(
-        model="talker", messages=[{"role": "user", "content": QUESTION}], max_tokens=13, stream=True
+        model="counted", messages=[{"role": "user", "content": QUESTION}], max_tokens=13, stream=True
     ) as chunks:
         list(chunks)
     assert chat.usage is not None
-    records = [r for r in gateway.requests(3, model="talker") if r["output_tokens"] in (11, 12, 13)]
-    assert [r["output_tokens"] for r in records[:3]] == [13, 12, 11]
-    assert {r["input_tokens"] for r in records[:3]} == {chat.usage.prompt_tokens}
-    assert {(r["outcome"], r["target"]) for r in records[:3]} == {("ok", "engine/talker")}
+    records = gateway.requests(3, model="counted")
+    assert [r["output_tokens"] for r in records] == [13, 12, 11]
+    assert {r["input_tokens"] for r in records} == {chat.usage.prompt_tokens}
+    assert {(r["outcome"], r["target"]) for r in records} == {("ok", "engine/talker")}
 
 
 def test_a_field_that_the_engine_refuses_is_told_in_the_dialects_words(openai_client: openai.OpenAI) -> None:
@@ -326,11 +326,11 @@ def test_a_crash_in_the_engine_is_no_clients_fault_and_no_other_models(
     openai_client: openai.OpenAI, anthropic_client: anthropic.Anthropic, stream: bool
 ) -> None:
     # The engine cannot load this model: it answers 500 in plain text and closes the connection.
-    with pytest.raises(openai.InternalServerError, match="upstream|target"):
+    with pytest.raises(openai.InternalServerError, match=r"upstream|target"):
         openai_client.chat.completions.create(
             model="native/absent", messages=[{"role": "user", "content": QUESTION}], stream=stream
         )
-    with pytest.raises(anthropic.APIStatusError, match="upstream|target") as caught:
+    with pytest.raises(anthropic.APIStatusError, match=r"upstream|target") as caught:
         anthropic_client.messages.create(
             model="absent", max_tokens=9, messages=[{"role": "user", "content": QUESTION}], stream=stream
         )

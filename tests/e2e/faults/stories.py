@@ -74,6 +74,18 @@ def config(
     }
 
 
+def per_shape(upstreams: Mapping[Shape, ScriptedUpstream], **options: Any) -> dict[str, Any]:
+    """A configuration with one model for each shape, with one target, all called by `name_of`."""
+    return {
+        "providers": {name_of(shape): provider(shape, upstream) for shape, upstream in upstreams.items()},
+        "models": {name_of(shape): {"targets": [target(name_of(shape))], **options} for shape in upstreams},
+    }
+
+
+def name_of(shape: Shape) -> str:
+    return shape.name.replace(" ", "-")
+
+
 LEAVES_EARLY: Final = Story(
     group=LEAVING, name="leaves before the headers", fault="the client closes while the upstream says nothing"
 )

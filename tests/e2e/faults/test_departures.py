@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,7 +15,7 @@ from tests.e2e.faults.page import Page
 from tests.e2e.faults.play import full_port
 from tests.e2e.faults.scenarios import begun, half, sends
 from tests.e2e.faults.shapes import CHAT, CHAT_STREAM, EVERY, STREAMS, WHOLES, Shape
-from tests.e2e.faults.stories import Story, config, provider, target
+from tests.e2e.faults.stories import Story, config, name_of, per_shape, provider, target
 from tests.e2e.faults.wire import Wire, until
 
 from fairlead.testing import ReadRequest, Script, ScriptedUpstream, Send, Stall, Wait
@@ -59,7 +60,7 @@ def test_the_upstream_is_left_at_once(place: Any, page: Page) -> None:
     async def depart(gateway: Gateway, upstream: ScriptedUpstream, shape: Shape) -> float:
         before = len(upstream.requests)
         async with await Wire.open(gateway.port) as wire:
-            wire.ask(shape, "m")
+            wire.ask(shape, name_of(shape))
             await until(lambda: len(upstream.requests) > before)
             if ready is None:
                 await asyncio.sleep(0.05)  # what the upstream sends at once has arrived
@@ -70,17 +71,21 @@ def test_the_upstream_is_left_at_once(place: Any, page: Page) -> None:
 
     async def main() -> float:
         slowest = 0.0
-        for shape in shapes:
-            async with ScriptedUpstream(does(shape)) as upstream:
-                with running(config({"p": provider(shape, upstream)}, [target("p")])) as gateway:
+        async with contextlib.AsyncExitStack() as stack:
+            upstreams = {
+                shape: await stack.enter_async_context(ScriptedUpstream(does(shape))) for shape in shapes
+            }
+            with running(per_shape(upstreams)) as gateway:
+                for shape, upstream in upstreams.items():
                     delays = [await depart(gateway, upstream, shape) for _ in range(TIMES)]
                     assert statistics.median(delays) <= AT_ONCE_S, delays
                     slowest = max(slowest, statistics.median(delays))
-                    for record in await gateway.records("m", TIMES):
+                for shape in shapes:
+                    for record in await gateway.records(name_of(shape), TIMES):
                         assert record["outcome"] == "client_gone"
                         assert record["status"] == (200 if ready is not None else 499)
                         assert len(record["attempts"]) == 1
-                    seen = await gateway.target("p")
+                    seen = await gateway.target(name_of(shape))
                     assert (seen["state"], seen["in_flight"]) == ("closed", 0)
         return slowest
 

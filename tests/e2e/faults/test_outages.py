@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Final
 
 from tests.e2e.faults import stories
@@ -11,7 +12,7 @@ from tests.e2e.faults.page import Page
 from tests.e2e.faults.play import attempts_of, deaf_port, words
 from tests.e2e.faults.scenarios import sends
 from tests.e2e.faults.shapes import CHAT, CHAT_STREAM, EVERY, MESSAGES_STREAM, SPARE, STREAMS, Shape
-from tests.e2e.faults.stories import config, provider, target
+from tests.e2e.faults.stories import config, name_of, per_shape, provider, target
 from tests.e2e.faults.wire import Wire, ask, until
 
 from fairlead.simulate.engine import Latency
@@ -70,15 +71,25 @@ def test_flapping(page: Page) -> None:
 def test_all_targets_down(page: Page) -> None:
     async def main() -> float:
         slowest = 0.0
-        for shape in EVERY:
-            with deaf_port() as first, deaf_port() as second:
-                providers = {"p": provider(shape, first), "q": provider(shape, second)}
-                with running(config(providers, [target("p"), target("q")])) as gateway:
+        with deaf_port() as first, deaf_port() as second:
+            names = {shape: (f"{name_of(shape)}-1", f"{name_of(shape)}-2") for shape in EVERY}
+            settings = {
+                "providers": {
+                    name: provider(shape, port)
+                    for shape in EVERY
+                    for name, port in zip(names[shape], (first, second), strict=True)
+                },
+                "models": {
+                    name_of(shape): {"targets": [target(name) for name in names[shape]]} for shape in EVERY
+                },
+            }
+            with running(settings) as gateway:
+                for shape in EVERY:
                     for _ in range(4):
-                        await ask(gateway.port, shape, "m")
-                    for name in "pq":
+                        await ask(gateway.port, shape, name_of(shape))
+                    for name in names[shape]:
                         assert (await gateway.target(name))["state"] == "open"
-                    wire = await ask(gateway.port, shape, "m")
+                    wire = await ask(gateway.port, shape, name_of(shape))
                     assert words(wire).startswith("503 `overloaded`, retry after ")
                     assert 1 <= int(wire.headers["retry-after"]) <= 30
                     assert wire.ended_s < AT_ONCE_S
@@ -213,13 +224,17 @@ def test_stale_connections(page: Page) -> None:
     """An upstream that closes idle connections costs nobody a failed attempt."""
 
     async def main() -> None:
-        for shape in EVERY:
-            async with ScriptedUpstream(sends(shape.whole(), Close())) as upstream:
-                with running(config({"p": provider(shape, upstream)}, [target("p")])) as gateway:
-                    for _ in range(20):
-                        assert words(await ask(gateway.port, shape, "m")) == "200, whole answer"
-                        await asyncio.sleep(0.02)
-                    records = await gateway.records("m", 20)
+        async with contextlib.AsyncExitStack() as stack:
+            upstreams = {
+                shape: await stack.enter_async_context(ScriptedUpstream(sends(shape.whole(), Close())))
+                for shape in EVERY
+            }
+            with running(per_shape(upstreams)) as gateway:
+                for _ in range(20):
+                    for shape in EVERY:
+                        assert words(await ask(gateway.port, shape, name_of(shape))) == "200, whole answer"
+                for shape in EVERY:
+                    records = await gateway.records(name_of(shape), 20)
                     assert {attempts_of(record) for record in records} == {("ok",)}
 
     asyncio.run(main())

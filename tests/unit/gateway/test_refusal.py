@@ -14,9 +14,16 @@ def test_every_kind_has_an_error(kind: FailureKind) -> None:
 
 def test_the_clients_own_fault_keeps_the_upstreams_status_and_words() -> None:
     failure = Failure(kind=FailureKind.INVALID_REQUEST, message="bad tool", status=422, param="tools")
-    error = client_error(failure, b'{"error":1}')
+    error = client_error(failure, b'{"error":{"x":1}}')
     assert (error.status, error.param) == (422, "tools")
-    assert error.upstream_body == b'{"error":1}'  # type: ignore[attr-defined]  # InvalidRequest has it
+    assert error.upstream_body == b'{"error":{"x":1}}'  # type: ignore[attr-defined]  # InvalidRequest has it
+
+
+def test_words_that_no_sdk_reads_are_told_in_the_dialects() -> None:
+    failure = Failure(kind=FailureKind.INVALID_REQUEST, message="Unexpected fields: {'x'}", status=422)
+    error = client_error(failure, b'{"detail":"Unexpected fields: {\'x\'}"}')
+    assert (error.status, error.message) == (422, "Unexpected fields: {'x'}")
+    assert not error.upstream_body  # type: ignore[attr-defined]  # InvalidRequest has it
 
 
 def test_our_own_credential_is_never_the_clients_401() -> None:

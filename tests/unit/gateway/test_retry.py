@@ -138,3 +138,12 @@ def test_retries_never_exceed_what_was_earned(steps: list[tuple[bool, float]]) -
         assert budget.remaining(now) >= 0
     elapsed = sum(max(pause, 0.0) for _, pause in steps)
     assert spent <= allowed + elapsed * 0.2 + 2 + 1e-6
+
+
+def test_a_reload_changes_the_bounds_and_keeps_what_was_earned() -> None:
+    budget = RetryBudget(Retry(budget=0.5, min_budget=4))
+    budget.configure(Retry(budget=0, min_budget=0))
+    assert budget.remaining(0.0) == 0
+    budget.configure(Retry(budget=1, min_budget=0))
+    budget.earn()
+    assert budget.remaining(0.0) == 1

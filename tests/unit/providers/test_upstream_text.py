@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.providers.upstream_text import MAX_CHARS, body_excerpt, presentable
+from fairlead.providers.upstream_text import MAX_CHARS, body_excerpt, is_error_envelope, presentable
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,22 @@ def test_always_one_bounded_line(text: str) -> None:
 )
 def test_a_body_that_is_no_json_is_told_in_short(body: bytes, told: str) -> None:
     assert body_excerpt(body) == told
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b'{"error": {"message": "no"}}', True),
+        (b'{"type": "error", "error": {"type": "invalid_request_error"}, "request_id": "r"}', True),
+        (b'{"detail": "Unexpected fields"}', False),
+        (b'{"object": "error", "message": "no"}', False),
+        (b'{"error": "no", "error_type": "validation"}', False),
+        (b'{"error": {}}', False),
+        (b"[]", False),
+        (b"Internal Server Error", False),
+        (b"\xff", False),
+        (b'{"error":' * 100_000, False),
+    ],
+)
+def test_what_sdks_read_as_an_error(body: bytes, found: bool) -> None:
+    assert is_error_envelope(body) is found

@@ -1,0 +1,200 @@
+"""The control API by paths, queries and bodies, on stand-ins for the parts it asks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from fairlead import config as cfg
+from fairlead.errors import Conflict, FairleadError, InvalidRequest, MethodNotAllowed, NotFound
+from fairlead.gateway.admin import Admin, Facts
+from fairlead.gateway.auth import Grant
+from fairlead.net.head import HeadParser
+from fairlead.storage.connect import open_database
+from fairlead.storage.ports import Database
+
+
+class Answered:
+    """A call that keeps what it was answered."""
+
+    def __init__(self, method: str, target: str, body: bytes) -> None:
+        raw = f"{method} /admin/v1{target} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+        self.head = HeadParser().parse(raw, "127.0.0.1")
+        self.body = body
+        self.status = 0
+        self.answer: Any = None
+
+    def reply(self, status: int, headers: bytes, body: bytes) -> None:
+        assert b"cache-control: no-store" in headers
+        self.status = status
+        self.answer = msgspec.json.decode(body)
+
+
+class Open:
+    """The part of a pipeline that the control API uses, where no key is required."""
+
+    in_flight = 3
+    routes = SimpleNamespace(routes=())
+
+    def check_key(self, _: object) -> Grant | None:
+        return None
+
+    def now(self) -> float:
+        return time.time()
+
+
+async def _nothing() -> None:
+    return None
+
+
+def ask(*calls: tuple[str, str, object]) -> list[Any]:
+    """The answers, or the errors, of calls made one after the other. `{id}` is the last key made."""
+
+    async def scenario() -> list[Any]:
+        database: Database = await open_database(":memory:")
+        admin = Admin(
+            Facts(
+                pipeline=Open,  # type: ignore[arg-type]  # a stand-in
+                config=cfg.Config,
+                targets=tuple,
+                database=database,
+                ledger=None,
+                started_at=1.0,
+                pending=lambda: 7,
+                refresh_keys=_nothing,
+                reload=_nothing,
+            )
+        )
+        answers: list[Any] = []
+        made = ""
+        for method, target, body in calls:
+            raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+            call = Answered(method, target.replace("{id}", made), raw)
+            try:
+                await admin.handle(call)  # type: ignore[arg-type]  # a stand-in
+                answers.append(call.answer)
+                made = call.answer.get("id", made)
+            except FairleadError as error:
+                answers.append(error)
+        await database.close()
+        return answers
+
+    return asyncio.run(scenario())
+
+
+def test_the_status_is_the_workers_own() -> None:
+    (status,) = ask(("GET", "/status", None))
+
+    assert (status["in_flight"], status["recorder_pending"], status["started_at"]) == (3, 7, 1.0)
+
+
+def test_a_path_that_is_not_there_and_a_method_that_is_not_answered() -> None:
+    nowhere, put, document = ask(
+        ("GET", "/nothing", None), ("PUT", "/keys", None), ("POST", "/openapi.json", None)
+    )
+
+    assert isinstance(nowhere, NotFound)
+    assert isinstance(put, MethodNotAllowed)
+    assert put.allow == ("GET", "POST")
+    assert isinstance(document, MethodNotAllowed)
+    assert document.allow == ("GET", "HEAD")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "since=x",
+        "since=-1",
+        "since=nan",
+        "until=null",
+        "by=colour",
+        "by=model&by=key",
+        "colour=red",
+        "&".join(f"since={n}" for n in range(60)),
+        "since=%ff",
+    ],
+)
+def test_a_query_that_means_nothing_is_refused(query: str) -> None:
+    (answer,) = ask(("GET", f"/usage?{query}", None))
+
+    assert isinstance(answer, InvalidRequest)
+
+
+def test_a_valid_query_gets_past_its_check() -> None:
+    (answer,) = ask(("GET", "/usage?by=day&since=0&until=1e9", None))
+
+    assert isinstance(answer, NotFound), "the ledger is turned off"
+    assert answer.hint is not None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        b"null",
+        {},
+        {"name": ""},
+        {"name": " "},
+        {"name": "a\x00"},
+        {"name": "a", "colour": "red"},
+        {"name": "a", "tenant": "-"},
+        {"name": "a", "models": []},
+        {"name": "a", "models": ["two words"]},
+        {"name": "a", "endpoints": ["chats"]},
+        {"name": "a", "ip_ranges": ["10.0.0.1/8"]},
+        {"name": "a", "expires_at": 1},
+        {"name": "a", "expires_at": 1e300},
+    ],
+    ids=lambda body: str(body)[:40],
+)
+def test_a_key_that_cannot_be_is_refused(body: object) -> None:
+    answer, listed = ask(("POST", "/keys", body), ("GET", "/keys", None))
+
+    assert isinstance(answer, InvalidRequest)
+    assert listed == {"data": []}
+
+
+def test_a_key_is_made_shown_without_its_secret_rotated_and_revoked() -> None:
+    made, listed, rotated, again, revoked, twice, unknown = ask(
+        ("POST", "/keys", {"name": "app", "endpoints": ["chat"]}),
+        ("GET", "/keys", None),
+        ("POST", "/keys/{id}/rotate", {"grace_s": 60}),
+        ("GET", "/keys", None),
+        ("DELETE", "/keys/{id}", None),
+        ("DELETE", "/keys/{id}", None),
+        ("DELETE", "/keys/00000000", None),
+    )
+
+    assert made["secret"].startswith(f"fl-{made['id']}")
+    assert listed["data"] == [{**made, "secret": None}]
+    assert (rotated["rotated_from"], rotated["endpoints"]) == (made["id"], ["chat"])
+    assert {key["id"]: key["state"] for key in again["data"]} == {
+        made["id"]: "retiring",
+        rotated["id"]: "active",
+    }
+    assert revoked == {"done": True}
+    assert twice == {"done": False}
+    assert isinstance(unknown, NotFound)
+
+
+def test_a_key_that_has_ended_is_not_rotated() -> None:
+    _, _, answer = ask(
+        ("POST", "/keys", {"name": "app"}), ("DELETE", "/keys/{id}", None), ("POST", "/keys/{id}/rotate", {})
+    )
+
+    assert isinstance(answer, Conflict)
+
+
+def test_a_target_that_is_not_there_is_not_reset() -> None:
+    (answer,) = ask(("POST", "/targets/reset", {"target": "nobody/nothing"}))
+
+    assert isinstance(answer, NotFound)
+    assert answer.param == "target"
