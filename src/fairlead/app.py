@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -47,7 +47,6 @@ from fairlead.net.client import Client
 from fairlead.net.proxy import proxy_for
 from fairlead.net.server import Call, Server
 from fairlead.providers.openai_chat import OpenAIChatClient
-from fairlead.simulate.server import RunningEngine, friendly_config, start_engine
 from fairlead.storage.connect import open_database
 from fairlead.storage.ports import Database
 from fairlead.telemetry import process, retention
@@ -58,6 +57,9 @@ from fairlead.telemetry.recorder import Recorder, Sink
 from fairlead.telemetry.samples import Family
 from fairlead.telemetry.scrape import Scrape
 from fairlead.telemetry.siblings import Siblings
+
+if TYPE_CHECKING:
+    from fairlead.simulate.server import RunningEngine
 
 _log: Final = logging.getLogger(__name__)
 
@@ -239,6 +241,9 @@ class Gateway:
     async def _upstream(self, name: str, config: cfg.Provider) -> Upstream:
         if config.type == "simulated" and config.base_url is None:
             if self._engine is None:
+                # Most configured gateways have no simulated model, and start without it.
+                from fairlead.simulate.server import friendly_config, start_engine
+
                 engine = msgspec.structs.replace(friendly_config(), models=("*",))
                 self._engine = await start_engine(engine)
             config = msgspec.structs.replace(config, base_url=f"http://127.0.0.1:{self._engine.port}/v1")
