@@ -18,15 +18,21 @@ from fairlead.types import ITL_BOUNDS_S, Attempt, Outcome, RequestRecord, Usage
 class RequestIds:
     """Request ids: time first, so that the ledger's index grows at its end; then process and count."""
 
-    __slots__ = ("_next", "_process")
+    __slots__ = ("_next", "_prefix", "_process", "_second")
 
     def __init__(self) -> None:
-        self._process = os.urandom(4).hex()
+        self._process = os.urandom(5).hex()
         self._next = itertools.count(1).__next__
+        self._second = 0
+        self._prefix = ""
 
     def __call__(self) -> str:
-        """A new id: milliseconds since 1970, a random mark of the process, a counter; all hexadecimal."""
-        return f"req_{int(time.time() * 1000):011x}{self._process}{self._next() & 0xFFFFFF:06x}"
+        """A new id: seconds since 1970, a random mark of the process, a counter; all hexadecimal."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._prefix = f"req_{second:09x}{self._process}"
+        return "%s%07x" % (self._prefix, self._next() & 0xFFFFFFF)  # noqa: UP031 - half the time of an f-string
 
 
 class Exchange:

@@ -303,8 +303,10 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._stopped(error)
         if self.finished:
-            if self._keep and self._overran(data, head_was_read):
-                self._keep = False
+            if self._keep:
+                self._keep = not self._overran(data, head_was_read)
+                if not head_was_read:
+                    self._learn(data)
         elif self._failure is None:
             if self._unframed > self._max_head_bytes:
                 self._fail(UpstreamProtocolError, self._too_long())
