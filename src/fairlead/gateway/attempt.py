@@ -54,11 +54,18 @@ _KINDS: Final[dict[type[FairleadError], FailureKind]] = {
 class AttemptFailed(Exception):
     """An attempt ended before it was committed."""
 
-    def __init__(self, failure: Failure, body: bytes = b"") -> None:
-        """`body` is the upstream's own error body, for clients of the same dialect."""
+    def __init__(self, failure: Failure, body: bytes = b"", *, stale: bool = False) -> None:
+        """Describe it.
+
+        Args:
+            failure: what went wrong.
+            body: the upstream's own error body, for clients of the same dialect.
+            stale: a pooled connection was closed before any byte came, as idle ones are.
+        """
         super().__init__(failure.message)
         self.failure = failure
         self.body = body
+        self.stale = stale
 
 
 class UpstreamCall:
@@ -160,7 +167,8 @@ async def ask(client: Client, call: UpstreamCall) -> None:
         if floor and failure.kind is FailureKind.TIMEOUT:
             message = f"the stream began with fewer than {call.min_tokens_per_s:g} tokens a second"
             failure = Failure(kind=FailureKind.TOO_SLOW, message=message)
-        raise AttemptFailed(failure) from error
+        stale = conn.reused and failure.kind is FailureKind.DISCONNECTED
+        raise AttemptFailed(failure, stale=stale) from error
     finally:
         if not kept:
             # Also when the client has left: closing cancels the upstream's work.

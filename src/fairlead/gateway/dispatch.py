@@ -176,6 +176,8 @@ class Dispatch:
             now = time.monotonic()
             if failure.kind is FailureKind.TIMEOUT and now >= ex.deadline:
                 breaker.abandon()  # the caller's patience ended; that says nothing of the target
+            elif failed.stale:
+                breaker.abandon()  # servers close idle connections; the next one is new
             else:
                 breaker.fail(failure, now)
             raise
