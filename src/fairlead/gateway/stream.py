@@ -103,6 +103,9 @@ class NativeReader:
         rest = self._watcher.rest()
         # Some engines end without the last blank line: complete the event and look at it.
         tail = self._watcher.feed(b"\n\n") if rest.strip() else b""
+        if glimpse.failure is not None and glimpse.failure.kind is FailureKind.BAD_ANSWER:
+            # What cannot be read is the half of an event, not an upstream that speaks another dialect.
+            glimpse.failure = early_end(glimpse)
         if not _settled(glimpse):
             if glimpse.finish_reason:
                 return tail + self._end_mark
