@@ -13,14 +13,14 @@ from collections.abc import Callable
 from typing import Final
 
 from fairlead import config as cfg
-from fairlead.errors import DeadlineExceeded
+from fairlead.errors import DeadlineExceeded, Overloaded
 from fairlead.gateway.attempt import AttemptFailed, UpstreamCall, ask
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.hedge import HedgeShare, race
 from fairlead.gateway.prepare import Asked
 from fairlead.gateway.refusal import client_error
 from fairlead.gateway.retry import RetryBudget, Step, decide
-from fairlead.gateway.router import Route, RouteTable, Target
+from fairlead.gateway.router import Load, Route, RouteTable, Target
 from fairlead.gateway.waiting import WaitingRoom
 from fairlead.net.client import Client
 from fairlead.providers.estimate import estimate_from_body
@@ -29,6 +29,7 @@ from fairlead.types import Attempt, Failure, FailureKind, Usage
 _TRIAL_PATIENCE_S: Final = 2.0
 """Least time a half-open target's trial gets for its first token when others could answer."""
 _TIMER_SLACK_S: Final = 0.005
+_MOST_OUTPUT_TOKENS: Final = 1_000_000_000
 _ASSUMED_OUTPUT_TOKENS: Final = 1024
 """Output assumed for cost caps when a request names no maximum."""
 
@@ -63,6 +64,12 @@ class Dispatch:
         self._waiting = waiting
         self._roll = roll
         self._hedges = HedgeShare()
+        # One target may serve several models, and its places are theirs together.
+        self._sharing: dict[Load, list[str]] = {}
+        for route in routes.routes:
+            for target in route.targets:
+                if target.config.max_concurrency is not None:
+                    self._sharing.setdefault(target.load_state, []).append(route.name)
 
     async def answer(self, ex: Exchange, asked: Asked) -> UpstreamCall:
         """The first answer worth committing to, over the route and its fallbacks.
@@ -105,6 +112,7 @@ class Dispatch:
         config = route.config
         prefix = asked.affinity() if config.strategy == "prefix-affinity" else b""
         again: Target | None = None
+        woken = False
         while True:
             now = time.monotonic()
             target = again or route.choose(tried=tried, now=now, roll=self._roll(), prefix=prefix)
@@ -112,7 +120,8 @@ class Dispatch:
             if target is None:
                 if failure is not None:
                     raise failure
-                await self._wait(ex, route, now)
+                await self._wait(ex, route, now, woken=woken)
+                woken = True
                 continue
             attempts += 1
             tried[target] = tried.get(target, 0) + 1
@@ -162,6 +171,7 @@ class Dispatch:
         trial = breaker.start()
         if not ex.sent:
             ex.sent = started
+            ex.waited_s = ex.queue_s
         target.load_state.in_flight += 1
         failure: Failure | None = None
         answered = False
@@ -185,7 +195,7 @@ class Dispatch:
             if not answered:
                 if failure is None:
                     breaker.abandon()
-                self._left(route, target)
+                self.left(target)
                 ex.attempts.append(_record(ex, call, failure))
         if trial:
             breaker.succeed(call.first_token)
@@ -203,19 +213,21 @@ class Dispatch:
     ) -> None:
         """An answered call has ended: completely, with `failure`, or because nobody wants it any more."""
         target = call.target
-        if failure is not None:
-            target.breaker.fail(failure, time.monotonic())
-        elif abandoned:
+        now = time.monotonic()
+        late = failure is not None and failure.kind is FailureKind.TIMEOUT and now >= ex.deadline
+        if failure is not None and not late:
+            target.breaker.fail(failure, now)
+        elif abandoned or late:
             target.breaker.abandon()
         else:
-            target.breaker.succeed(time.monotonic())
+            target.breaker.succeed(now)
         if call.reader is not None:
             # A whole answer's connection went back when its body was complete.
             if failure is None and not abandoned:
                 call.conn.release()
             else:
                 call.conn.abort()
-        self._left(route, target)
+        self.left(target)
         ex.attempts.append(_record(ex, call, failure, usage))
 
     def continuation(self, ex: Exchange, route: Route, failure: Failure, now: float) -> Target | None:
@@ -259,12 +271,18 @@ class Dispatch:
         contest = race(attempt, first, second, discard, hedge.after_s)
         return await asyncio.get_running_loop().create_task(contest)
 
-    async def _wait(self, ex: Exchange, route: Route, now: float) -> None:
+    async def _wait(self, ex: Exchange, route: Route, now: float, *, woken: bool) -> None:
         """No target admits a request now: wait for concurrency, or fail with an honest wait."""
         wait_s = route.wait_s(now)
         if wait_s == 0.0:
-            await self._waiting.wait(route.name, ex.deadline)
-            ex.queue_s += time.monotonic() - now
+            try:
+                await self._waiting.wait(route.name, ex.deadline, woken=woken)
+            except Overloaded as error:
+                if time.monotonic() >= ex.deadline:
+                    raise
+                raise AttemptFailed(_none(error.message, error.retry_after_s)) from error
+            finally:
+                ex.queue_s += time.monotonic() - now
             return
         if wait_s is None:
             raise AttemptFailed(_none(f"every target of `{route.name}` is drained", None))
@@ -277,10 +295,11 @@ class Dispatch:
         message = f"every target of `{route.name}` is down or paused{reason}"
         raise AttemptFailed(_none(message, max(wait_s, 0.5)))
 
-    def _left(self, route: Route, target: Target) -> None:
+    def left(self, target: Target) -> None:
+        """A request has left `target`: its place is free for whoever waits for one."""
         target.load_state.in_flight -= 1
-        if target.config.max_concurrency is not None:
-            self._waiting.wake(route.name)
+        for name in self._sharing.get(target.load_state, ()):
+            self._waiting.wake(name)
 
     def _fallbacks(self, route: Route, failure: Failure, seen: set[str]) -> list[tuple[Route, str]]:
         """Routes to turn to after `failure`, with the model to ask for; each at most once per request."""
@@ -309,7 +328,8 @@ def estimated_usd(target: Target, asked: Asked) -> float | None:
     config = target.config
     if config.input_usd_per_mtok is None and config.output_usd_per_mtok is None:
         return None
-    output = asked.head.output_limit or _ASSUMED_OUTPUT_TOKENS
+    # JSON knows no largest integer, and floats do.
+    output = min(max(asked.head.output_limit or _ASSUMED_OUTPUT_TOKENS, 0), _MOST_OUTPUT_TOKENS)
     return (
         estimate_from_body(asked.ex.body) * (config.input_usd_per_mtok or 0.0)
         + output * (config.output_usd_per_mtok or 0.0)

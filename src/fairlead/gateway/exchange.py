@@ -57,6 +57,8 @@ class Exchange:
     connect_s = 0.0
     sent = 0.0
     """When the first upstream was asked; 0.0 before."""
+    waited_s = 0.0
+    """The part of `queue_s` before that."""
     headers_at = 0.0
     first_token = 0.0
     last_token = 0.0
@@ -156,13 +158,13 @@ class Exchange:
             model=self.model,
             target=target.name if target is not None else "",
             stream=self.stream,
-            error=self.error,
+            error=self.error or (FairleadError.code if self.outcome is Outcome.FAILED else ""),
             queue_s=self.queue_s,
             connect_s=self.connect_s,
             headers_s=self.headers_at - started if self.headers_at else 0.0,
             first_token_s=self.first_token - started if self.first_token else 0.0,
             duration_s=now - started,
-            overhead_s=(self.sent or now) - started - self.queue_s - self.connect_s,
+            overhead_s=(self.sent - self.waited_s if self.sent else now - self.queue_s) - started,
             usage=self.usage or Usage(),
             usage_estimated=self.usage_estimated,
             chunks=self.chunks,

@@ -149,7 +149,8 @@ class Pipeline:
         note_client(ex, headers)
         ex.patience_s = client_patience_s(headers, ex.route.config.timeouts.total_s)
         ex.deadline = ex.started + ex.patience_s
-        if ex.stream:
+        if ex.stream and ex.api.watcher is not None:
+            # Only a stream of events can begin with heartbeats.
             server = self.config.server
             beat = ex.api.dialect.heartbeat()
             ex.call.keepalive(server.commit_s, server.heartbeat_s, 200, stream_headers(ex), beat)

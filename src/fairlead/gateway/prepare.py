@@ -105,8 +105,8 @@ class Asked:
             return self._embeddings(target, upstream, upstream.kind.embeddings, model)
         return self._translated(target, model, self._neutral_for(upstream), keep_text=keep_text)
 
-    def continuing(self, target: Target, text: str) -> UpstreamCall:
-        """The request that goes on after `text`, as an assistant prefill."""
+    def continuing(self, target: Target, text: str, tokens: int) -> UpstreamCall:
+        """The request that goes on after `text`, about `tokens` long, as an assistant prefill."""
         upstream = target.api
         assert isinstance(upstream, Upstream)
         request = self.neutral()
@@ -115,7 +115,13 @@ class Asked:
         if upstream.type == "vllm":
             extras["continue_final_message"] = msgspec.Raw(b"true")
             extras["add_generation_prompt"] = msgspec.Raw(b"false")
-        request = msgspec.structs.replace(request, messages=(*request.messages, prefill), extras=extras)
+        limit = request.max_output_tokens
+        request = msgspec.structs.replace(
+            request,
+            messages=(*request.messages, prefill),
+            extras=extras,
+            max_output_tokens=max(limit - tokens, 1) if limit is not None else None,
+        )
         return self._translated(target, target.model or self.model, request, keep_text=True)
 
     def _neutral_for(self, upstream: Upstream) -> ChatRequest:

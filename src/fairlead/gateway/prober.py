@@ -15,7 +15,7 @@ from typing import Final
 
 from fairlead.errors import FairleadError
 from fairlead.gateway.attempt import failure_of
-from fairlead.gateway.health import Breaker
+from fairlead.gateway.health import Breaker, BreakerState
 from fairlead.gateway.router import Target
 from fairlead.gateway.upstream import Upstream
 from fairlead.net.client import Client
@@ -52,7 +52,8 @@ class Prober:
             self._probing.discard(target.breaker)
         if failure is None:
             target.breaker.probe_succeeded()
-        else:
+        elif target.breaker.state is BreakerState.OPEN:
+            # Else somebody closed it meanwhile: an operator, or a request that was under way.
             target.breaker.probe_failed(failure, time.monotonic())
 
     async def _ask(self, target: Target) -> Failure | None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import time
 
+import msgspec
+
 from fairlead.errors import DeadlineExceeded, UpstreamCut, UpstreamError, UpstreamTimeout
 from fairlead.gateway.attempt import AttemptFailed, UpstreamCall, failure_of
 from fairlead.gateway.dispatch import Dispatch, timeouts_of
@@ -43,8 +45,8 @@ async def relay(ex: Exchange, asked: Asked, call: UpstreamCall, dispatch: Dispat
             failure = await _stream(ex, route, call, call.reader)
         done = True
     finally:
-        _account(ex, call.glimpse)
-        dispatch.close(ex, route, call, failure=failure, abandoned=not done, usage=ex.usage)
+        usage = _account(ex, call.glimpse)
+        dispatch.close(ex, route, call, failure=failure, abandoned=not done, usage=usage)
     if failure is not None:
         again = await _continued(ex, asked, route, call, failure, dispatch)
         await relay(ex, asked, again, dispatch)
@@ -63,7 +65,7 @@ async def _stream(ex: Exchange, route: Route, call: UpstreamCall, reader: Reader
     ex.deadline = ex.started + route.config.timeouts.total_s
     if call.body:
         client.write(call.body)
-    if glimpse.chunks:
+    if glimpse.chunks > ex.relayed:
         ex.tokens_arrived(glimpse.chunks - ex.relayed, call.first_token)
     feed = reader.feed
     stall_s = timeouts_of(route, call.target).stall_s
@@ -121,7 +123,7 @@ async def _continued(
     if target is None or text is None or not isinstance(reader, TranslatedReader):
         raise UpstreamCut(f"the upstream's answer ended early: {failure.message}")
     try:
-        again = asked.continuing(target, text)
+        again = asked.continuing(target, text, reader.glimpse.chunks)
         assert isinstance(again.reader, TranslatedReader)
         reader.continue_with(again.reader)
         again.reader = reader
@@ -133,11 +135,24 @@ async def _continued(
     return again
 
 
-def _account(ex: Exchange, glimpse: Glimpse) -> None:
-    """What the upstream did for this request, whether or not the client has it all."""
+def _account(ex: Exchange, glimpse: Glimpse) -> Usage | None:
+    """Add what one attempt did for this request, whether or not the client has it all, and return it."""
     ex.finish_reason = glimpse.finish_reason
-    if glimpse.usage is not None:
-        ex.usage = glimpse.usage
-    elif ex.chunks:
-        ex.usage_estimated = True
-        ex.usage = Usage(input_tokens=estimate_from_body(ex.body), output_tokens=ex.chunks)
+    usage = glimpse.usage
+    relayed = ex.chunks - ex.relayed
+    if relayed and not ex.api.verbatim:
+        if usage is None:
+            ex.usage_estimated = True
+            usage = Usage(input_tokens=estimate_from_body(ex.body), output_tokens=relayed)
+        elif not glimpse.ended and usage.output_tokens < relayed:
+            # Dialects that count the prompt in their first event count the answer in their last.
+            ex.usage_estimated = True
+            usage = msgspec.structs.replace(usage, output_tokens=relayed)
+    if usage is not None:
+        ex.usage = usage if ex.usage is None else _sum(ex.usage, usage)
+    return usage
+
+
+def _sum(first: Usage, second: Usage) -> Usage:
+    """The tokens of a stream and of its continuation: the provider bills both."""
+    return Usage(**{name: getattr(first, name) + getattr(second, name) for name in Usage.__struct_fields__})

@@ -168,6 +168,13 @@ class TranslatedReader:
         """Go on with the stream that `other` was made for: its beginning is not a new answer."""
         self._decoder = _WithoutBegin(other._decoder)
         self.glimpse.failure = None
+        self.glimpse.usage = None
+
+    def _keep(self, event: TextDelta) -> None:
+        assert self._text is not None
+        self._text.append(event.text)
+        if event.choice:
+            self._plain = False  # a prefill has room for one text
 
     def _relay(self, events: list[Event]) -> bytes:
         glimpse = self.glimpse
@@ -179,7 +186,7 @@ class TranslatedReader:
             if kind is TextDelta:
                 glimpse.chunks += 1
                 if self._text is not None:
-                    self._text.append(event.text)  # type: ignore[union-attr]  # kind was compared
+                    self._keep(event)  # type: ignore[arg-type]  # kind was compared
             elif isinstance(event, ReasoningDelta | RefusalDelta | ToolCallDelta | ToolCallBegin):
                 glimpse.chunks += 1
                 self._plain = False

@@ -32,6 +32,8 @@ _OPENAI_NATIVE: Final = frozenset(
     }
 )  # fmt: skip
 _ENGINE_NATIVE: Final = _OPENAI_NATIVE - {"responses"}
+_MAX_HEADS: Final = 4096
+_MAX_PATH_KEPT: Final = 512
 _ANTHROPIC_NATIVE: Final = frozenset({"messages", "count_tokens"})
 
 
@@ -253,7 +255,7 @@ class Upstream:
             head = self._prebuild("POST", path)
             # Paths with a model name in them come from configured names, or from clients through a
             # wildcard: keep the table bounded.
-            if len(self._heads) < 4096:
+            if len(self._heads) < _MAX_HEADS and len(path) < _MAX_PATH_KEPT:
                 self._heads[path] = head
         for field, value in headers:
             extra += field + b": " + value + b"\r\n"
@@ -271,7 +273,7 @@ class Upstream:
     def _prebuild(self, method: str, path: str) -> bytes:
         target = self._base_path + path
         if self._api_version and self.type == "azure":
-            target += ("&" if "?" in target else "?") + f"api-version={self._api_version}"
+            target += ("&" if "?" in target else "?") + f"api-version={quote(self._api_version, safe='')}"
         lines = [f"{method} {target} HTTP/1.1".encode()]
         lines += [field + b": " + value for field, value in self._own_headers]
         return b"\r\n".join(lines) + b"\r\n"

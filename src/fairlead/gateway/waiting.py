@@ -20,23 +20,27 @@ class WaitingRoom:
     def __init__(self) -> None:
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
 
-    async def wait(self, name: str, deadline: float) -> None:
+    async def wait(self, name: str, deadline: float, *, woken: bool = False) -> None:
         """Wait until a place may be free.
 
         Args:
             name: the model.
             deadline: `time.monotonic()` after which waiting is pointless.
+            woken: it has waited before, and somebody else took the place: it is the first again.
 
         Raises:
             Overloaded: too many wait already, or the deadline has come.
         """
         queue = self._queues.setdefault(name, deque())
-        if len(queue) >= MAX_WAITING:
+        if len(queue) >= MAX_WAITING and not woken:
             raise Overloaded(f"{len(queue)} requests for `{name}` are waiting already", retry_after_s=5.0)
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
         timer = loop.call_at(deadline, _expire, place, name)
-        queue.append(place)
+        if woken:
+            queue.appendleft(place)
+        else:
+            queue.append(place)
         try:
             await place
         except asyncio.CancelledError:
