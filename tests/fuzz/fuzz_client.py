@@ -38,7 +38,7 @@ with atheris.instrument_imports(include=["fairlead.net"]) if _GUIDED else contex
     from fairlead.errors import FairleadError, UpstreamProtocolError
     from fairlead.net.pool import Pool
     from fairlead.net.sse import SseEvent, SseParser
-    from fairlead.net.upstream import CoarseClock, Connection
+    from fairlead.net.upstream import Connection, Shared
     from fairlead.testing import FakeTransport
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class Outcome(NamedTuple):
 def ask(pieces: list[bytes], method: bytes) -> Outcome:
     """Send a request on a fresh connection, deliver the pieces and then the end."""
     pool: Pool[Connection] = Pool("engine:80", 1, 60.0)
-    connection = Connection(pool, CoarseClock(), "engine:80")
+    connection = Connection(pool, Shared(lambda flush: flush()), "engine:80")
     transport = FakeTransport(connection)
     pool.admit(connection)
     connection.send(method + b" / HTTP/1.1\r\nhost: engine\r\n\r\n")

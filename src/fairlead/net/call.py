@@ -2,7 +2,7 @@
 
 `Call` frames the answer and keeps HTTP's rules about it: no body for HEAD, 204
 and 304, chunks or a length or, for HTTP/1.0, the connection's end. It writes
-each piece with one `transport.write`, the head together with the first of
+each piece with one `Port.write`, the head together with the first of
 them. What a header block says is the caller's business; `framing.header` builds
 lines that cannot be split. `net.connection` reads the request and decides what
 becomes of the connection afterwards.
@@ -22,6 +22,7 @@ from fairlead.errors import FairleadError
 from fairlead.net.framing import LAST_CHUNK, chunk
 from fairlead.net.head import Head
 from fairlead.net.hub import Hub
+from fairlead.net.outbox import Outbox, Port
 from fairlead.net.run import Signal
 
 # How an answer's body is delimited.
@@ -58,21 +59,32 @@ class Application(Protocol):
         """Return status, header block and body for a failure outside `handle`; no head, no valid request."""
 
 
-class Outlet:
-    """The writing half of a connection."""
+class Outlet(Port):
+    """The writing half of a client's connection."""
 
-    __slots__ = ("gone", "paused", "transport", "writable")
+    __slots__ = ("gone", "paused", "writable")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self.transport = transport
+    def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
+        super().__init__(transport, outbox)
         self.gone = False
         """Nobody is there to write to."""
         self.paused = False
         """The client reads more slowly than we write."""
         self.writable = Signal()
 
+    def close(self) -> None:
+        """Close once everything written has left."""
+        self.flush()
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.drop()
+        self.transport.abort()
+
     def reset(self) -> None:
         """End the connection so that the client cannot take it for a proper end."""
+        self.drop()
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -212,7 +224,7 @@ class Call:
                 self._hub.opening(status), headers, connection, length, body,
             )  # fmt: skip
         if not self._out.gone:
-            self._out.transport.write(data)
+            self._out.write(data)
 
     def start(self, status: int, headers: bytes, length: int | None = None) -> None:
         """Begin a streamed answer of `length` bytes, or of as many as will be written.
@@ -263,7 +275,7 @@ class Call:
         last = self._opening + last
         self._opening = b""
         if last:
-            self._out.transport.write(last)
+            self._out.write(last)
 
     def abort(self) -> None:
         """Close the connection in the middle of the answer, so that the client knows it for incomplete."""
@@ -279,7 +291,7 @@ class Call:
         if self.started and self._framing == _CLOSE:
             out.reset()
         else:
-            out.transport.close()
+            out.close()
 
     def keepalive(self, first_s: float, every_s: float, status: int, headers: bytes, frame: bytes) -> None:
         """Show a sign of life until the next write, reply, end or `quiet`.
@@ -339,7 +351,7 @@ class Call:
 
     def _flush(self) -> None:
         if self._opening and not self._out.gone:
-            self._out.transport.write(self._opening)
+            self._out.write(self._opening)
         self._opening = b""
 
     def _write(self, data: bytes) -> None:
@@ -362,4 +374,4 @@ class Call:
         if self._opening:
             data = self._opening + data
             self._opening = b""
-        self._out.transport.write(data)
+        self._out.write(data)

@@ -22,7 +22,7 @@ from fairlead.net.origin import Origin
 from fairlead.net.pool import Counts, Pool
 from fairlead.net.resolve import Lookup, Resolver, system_lookup
 from fairlead.net.response import ResponseHead
-from fairlead.net.upstream import CoarseClock, Connection
+from fairlead.net.upstream import Connection, Shared
 
 __all__ = ["Client", "Connection", "Counts", "Origin", "ResponseHead"]
 
@@ -41,7 +41,7 @@ class Client:
 
     def __init__(self, *, lookup: Lookup = system_lookup, dial: Dial = open_transport) -> None:
         self._dial = dial
-        self._clock = CoarseClock()
+        self._shared = Shared(lambda flush: asyncio.get_running_loop().call_soon(flush))
         self._pools: dict[Origin, Pool[Connection]] = {}
         self._resolver = Resolver(lookup, lambda: asyncio.get_running_loop().time())
         self._contexts = TlsContexts()
@@ -94,7 +94,7 @@ class Client:
         finally:
             pool.unreserve()
         pool.admit(connection)
-        self._clock.now = loop.time()
+        self._shared.now = loop.time()
         if self._ticker is None and not self._closed:
             self._ticker = loop.call_later(TICK_S, self._tick)
         return connection
@@ -106,7 +106,7 @@ class Client:
 
     def sweep(self, now: float) -> None:
         """Expire deadlines and idle connections as of `now`; the ticker's work."""
-        self._clock.now = now
+        self._shared.now = now
         for origin, pool in list(self._pools.items()):
             # Both lists are complete before the first waiter runs, which may change the pool.
             overdue, expired = pool.overdue(now), pool.expire(now)
@@ -139,7 +139,7 @@ class Client:
 
     async def _open(self, origin: Origin, pool: Pool[Connection], deadline: float) -> Connection:
         loop = asyncio.get_running_loop()
-        connection = Connection(pool, self._clock, origin.label)
+        connection = Connection(pool, self._shared, origin.label)
         connection.deadline = deadline
         limit = min(deadline, loop.time() + origin.connect_timeout_s)
         try:

@@ -108,8 +108,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._out = Outlet(self._transport)
         hub = self._hub
+        self._out = Outlet(self._transport, hub.outbox)
         hub.connections.add(self)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
@@ -151,10 +151,11 @@ class Connection(asyncio.Protocol):
             unfinished = call is not None and not call.ended
             self._depart()
             if unfinished:
-                self._transport.abort()  # nobody waits for the rest of the answer
+                self._out.abort()  # nobody waits for the rest of the answer
 
     def connection_lost(self, error: Exception | None) -> None:
         self._depart()
+        self._out.drop()
         self._hub.connections.discard(self)
         self.deadline = inf
 
@@ -204,7 +205,7 @@ class Connection(asyncio.Protocol):
     def cut(self) -> None:
         """Close the connection whatever it is doing."""
         self._depart()
-        self._transport.abort()
+        self._out.abort()
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -311,7 +312,7 @@ class Connection(asyncio.Protocol):
             if intake.streamed:
                 self._upload.pause(hub.now)  # until the application reads
             else:
-                self._transport.write(CONTINUE)
+                self._out.write(CONTINUE)
         rest = self._feed(self._upload, rest)
         if call.inbox is not None:
             self._launch(call)
@@ -352,7 +353,7 @@ class Connection(asyncio.Protocol):
         if call is None or upload is None or not upload.paused:
             return
         if not upload.received and not call.started:
-            self._transport.write(CONTINUE)
+            self._out.write(CONTINUE)
         upload.resume(self._hub.now)
         self._until(upload.due_at(self._hub.now))
         self._resume_reading()
@@ -374,13 +375,13 @@ class Connection(asyncio.Protocol):
     # --- answers --------------------------------------------------------------------------------
 
     def _launch(self, call: Call) -> None:
-        self._hub.active += 1
+        self._hub.outbox.active += 1
         self._run = run = Run(self._app.handle(call), self._done)
         run.start()
 
     def _done(self, run: Run, error: BaseException | None) -> None:
         """The application has finished with the call."""
-        self._hub.active -= 1
+        self._hub.outbox.active -= 1
         self._run = None
         call = self._call
         assert call is not None
@@ -438,7 +439,7 @@ class Connection(asyncio.Protocol):
             length, body = len(body), b""
         else:
             length = len(body)
-        self._transport.write(
+        self._out.write(
             b"%b%bconnection: close\r\ncontent-length: %d\r\n\r\n%b"
             % (self._hub.opening(status), headers, length, body)
         )
@@ -479,12 +480,13 @@ class Connection(asyncio.Protocol):
         self._until(self._hub.now + _LINGER_S)
         self._resume_reading()
         if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._out.flush()
             self._transport.write_eof()
 
     def _close(self) -> None:
         """Close when what was written has left; `expire` cuts it when the client does not take it."""
         self._over()
-        self._transport.close()
+        self._out.close()
 
     def _depart(self) -> None:
         """The client has left, or is made to leave."""

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from fairlead import config
 from fairlead.net.framing import status_line
 from fairlead.net.head import HeadParser
+from fairlead.net.outbox import Outbox
 
 
 class Clock(Protocol):
@@ -68,12 +69,12 @@ class Hub:
         "_heads",
         "_second",
         "_wall",
-        "active",
         "beating",
         "config",
         "connections",
         "draining",
         "now",
+        "outbox",
         "parser",
         "soon",
         "time",
@@ -86,7 +87,7 @@ class Hub:
         self.parser = HeadParser()
         self.connections: set[Swept] = set()
         self.beating: set[Beating] = set()
-        self.active = 0
+        self.outbox = Outbox(clock.call_soon)
         self.draining = False
         self._wall = wall
         self._second = 0

@@ -70,7 +70,7 @@ class Server:
     @property
     def active(self) -> int:
         """Calls under way."""
-        return self._hub.active
+        return self._hub.outbox.active
 
     def protocol(self) -> asyncio.Protocol:
         """Return the protocol of a new connection, for a transport that is not a socket."""
@@ -145,7 +145,7 @@ class Server:
             timer.cancel()
 
     def _is_empty(self) -> bool:
-        return not self._hub.connections and not self._hub.active
+        return not self._hub.connections and not self._hub.outbox.active
 
     def _tick_later(self) -> None:
         self._ticker = self._clock.call_later(_TICK_S, self._tick_and_go_on)

@@ -1,7 +1,7 @@
 """One upstream connection: the protocol between a transport and whoever awaits an answer.
 
 The hot path. A request on a pooled connection makes no trip through the event
-loop: `send` is one `transport.write`, and whoever waits in `head` or `read` is
+loop: `send` is one `Port.write`, and whoever waits in `head` or `read` is
 resumed by a `Signal` in the stack of `data_received`, after the parser has
 returned. When the whole answer came in one packet, `read_all` does not suspend.
 
@@ -27,6 +27,7 @@ import asyncio
 import math
 import select
 import ssl
+from collections.abc import Callable
 from typing import Final, cast
 
 import httptools
@@ -41,6 +42,7 @@ from fairlead.errors import (
     UpstreamTlsFailed,
 )
 from fairlead.net.client_tls import tls_reason
+from fairlead.net.outbox import Outbox, Port
 from fairlead.net.pool import Pool
 from fairlead.net.response import AnswerMemo, ResponseHead, joined, size_bytes
 from fairlead.net.run import Signal
@@ -57,13 +59,15 @@ _INTERIM: Final = frozenset((100, 102, 103))
 _BODILESS: Final = frozenset((204, 304))
 
 
-class CoarseClock:
-    """The time of the client's last tick, for whatever need not know it better."""
+class Shared:
+    """What all connections of one client share."""
 
-    __slots__ = ("now",)
+    __slots__ = ("now", "outbox")
 
-    def __init__(self) -> None:
+    def __init__(self, soon: Callable[[Callable[[], object]], object]) -> None:
         self.now = 0.0
+        """The time of the client's last tick, for whatever need not know it better."""
+        self.outbox = Outbox(soon)
 
 
 class _EndOfAnswer(Exception):
@@ -83,16 +87,16 @@ class Connection(asyncio.Protocol):
 
     # fmt: off
     __slots__ = (
-        "_buffered", "_chunked", "_clock", "_connected", "_expecting", "_failure", "_head", "_head_only",
+        "_buffered", "_chunked", "_connected", "_expecting", "_failure", "_head", "_head_only",
         "_interim", "_keep", "_label", "_max_head_bytes", "_memo", "_parser", "_pause_at", "_paused",
-        "_pieces", "_pool", "_raw", "_reason", "_sent", "_signal", "_tail", "_transport", "_unframed",
+        "_pieces", "_pool", "_raw", "_port", "_reason", "_sent", "_shared", "_signal", "_tail", "_transport", "_unframed",
         "_until_eof", "_whole_only", "_whole_request", "_why", "_write_paused",
         "deadline", "finished", "reused",
     )
     # fmt: on
 
     def __init__(
-        self, pool: Pool[Connection], clock: CoarseClock, label: str, *, max_head_bytes: int = MAX_HEAD_BYTES
+        self, pool: Pool[Connection], shared: Shared, label: str, *, max_head_bytes: int = MAX_HEAD_BYTES
     ) -> None:
         self.deadline = math.inf
         """Loop time at which pending waits raise `UpstreamTimeout` and the connection is closed."""
@@ -101,7 +105,7 @@ class Connection(asyncio.Protocol):
         self.finished = False
         """The whole answer has been received."""
         self._pool = pool
-        self._clock = clock
+        self._shared = shared
         self._label = label
         self._max_head_bytes = max_head_bytes
         self._parser = httptools.HttpResponseParser(self)
@@ -156,7 +160,8 @@ class Connection(asyncio.Protocol):
         elif not transport.is_closing():
             self._sent = True
             self._expecting = True
-            transport.write(data)
+            self._shared.outbox.active += 1
+            self._port.write(data)
         # Else `connection_lost` is on its way, and says why.
 
     async def send_piece(self, data: bytes, *, last: bool = False) -> bool:
@@ -173,7 +178,7 @@ class Connection(asyncio.Protocol):
             # A transport that is closing takes nothing; `connection_lost` is on its way, and says why.
             if not self._write_paused and not self._transport.is_closing():
                 self._whole_request = last
-                self._transport.write(data)
+                self._port.write(data)
                 return True
             await self._signal
         return False
@@ -229,7 +234,7 @@ class Connection(asyncio.Protocol):
             self._signal.clear()
             self.deadline = math.inf
             self.reused = True
-            self._pool.put(self, self._clock.now)
+            self._pool.put(self, self._shared.now)
         else:
             self.abort()
 
@@ -260,7 +265,7 @@ class Connection(asyncio.Protocol):
         """
         if self._failure is not None or self._transport.is_closing():
             return False
-        if self._clock.now - idle_since < _PEEK_AFTER_S:
+        if self._shared.now - idle_since < _PEEK_AFTER_S:
             return True
         # Readable: the peer closed it, or sent bytes nobody asked for.
         poll = select.poll()
@@ -281,6 +286,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._port = Port(self._transport, self._shared.outbox)
         self._connected = True
 
     def data_received(self, data: bytes) -> None:
@@ -332,6 +338,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connected = False
+        if self._port.drop():
+            self._sent = False
         self._ended(exc)
         # Breaks the reference cycle with the parser; nothing is fed after this.
         del self._parser
@@ -400,7 +408,9 @@ class Connection(asyncio.Protocol):
             self._interim = False
             return
         self.finished = True
-        self._expecting = False
+        if self._expecting:
+            self._expecting = False
+            self._shared.outbox.active -= 1
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -488,9 +498,12 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         self._keep = False
-        self._expecting = False
+        if self._expecting:
+            self._expecting = False
+            self._shared.outbox.active -= 1
         self._pool.discard(self)
         if self._connected:
+            self._port.drop()
             self._transport.abort()
 
     def _too_long(self) -> str:

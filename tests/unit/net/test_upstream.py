@@ -23,7 +23,7 @@ from fairlead.errors import (
 )
 from fairlead.net.pool import Pool
 from fairlead.net.run import Run
-from fairlead.net.upstream import PAUSE_BYTES, CoarseClock, Connection
+from fairlead.net.upstream import PAUSE_BYTES, Connection, Shared
 from fairlead.testing import FakeTransport
 
 GET = b"GET / HTTP/1.1\r\nhost: engine\r\n\r\n"
@@ -37,7 +37,7 @@ class Wire:
 
     def __init__(self, *, max_head_bytes: int = 65_536) -> None:
         self.pool: Pool[Connection] = Pool("engine:80", 10, 60.0)
-        self.clock = CoarseClock()
+        self.clock = Shared(lambda flush: flush())
         self.connection = Connection(self.pool, self.clock, "engine:80", max_head_bytes=max_head_bytes)
         self.transport = FakeTransport(self.connection)
         self.pool.admit(self.connection)
@@ -682,7 +682,7 @@ def test_a_fault_inside_a_parser_callback_is_not_taken_for_the_upstreams() -> No
 
     async def main() -> None:
         pool: Pool[Connection] = Pool("engine:80", 1, 1.0)
-        connection = Broken(pool, CoarseClock(), "engine:80")
+        connection = Broken(pool, Shared(lambda flush: flush()), "engine:80")
         FakeTransport(connection)
         connection.send(GET)
         with pytest.raises(ZeroDivisionError):
