@@ -151,11 +151,15 @@ async def ask(client: Client, call: UpstreamCall) -> None:
         call.conn = conn
         call.head = head
         if call.reader is None:
-            body = await conn.read_all(MAX_ANSWER_BYTES)
-            call.first_token = time.monotonic()
+            answer = conn.whole(MAX_ANSWER_BYTES)
+            if answer is None:
+                answer = await conn.read_all(MAX_ANSWER_BYTES)
+                call.first_token = time.monotonic()
+            else:
+                call.first_token = call.headers
             conn.release()
             kept = True
-            call.body, call.glimpse = call.accept(head, body)
+            call.body, call.glimpse = call.accept(head, answer)
         else:
             call.glimpse = call.reader.glimpse
             call.body = await _first_tokens(conn, head, call, call.reader)

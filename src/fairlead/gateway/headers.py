@@ -5,88 +5,116 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from fairlead.gateway.auth import Grant
 from fairlead.gateway.exchange import Exchange
 from fairlead.net.client import ResponseHead
+from fairlead.net.server import Head
 
 _FORWARD: Final = (b"anthropic-beta", b"openai-beta", b"traceparent", b"tracestate")
 """Client headers that go upstream as they are; everything else is between client and gateway."""
 _TRACE_PARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_STREAM: Final = (
+    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+)
 _RETURN: Final = (
     b"openai-processing-ms", b"openai-version", b"content-disposition",
 )  # fmt: skip
 """Upstream headers that clients get back."""
 
 
+class ClientFacts:
+    """What a client's header fields say, read once for all requests whose fields are the same."""
+
+    __slots__ = ("allowed", "echoed", "forwarded", "grant", "keys", "patience_s", "retry", "trace_parent")
+
+    def __init__(self, headers: dict[bytes, bytes]) -> None:
+        """Read the fields (W3C Trace Context; the `x-stainless` fields of OpenAI's and Anthropic's SDKs)."""
+        self.patience_s = _patience_s(headers)
+        """Seconds this client waits, if it says so."""
+        self.forwarded = b"".join(
+            b"%b: %b\r\n" % (name, headers[name]) for name in _FORWARD if name in headers
+        )
+        """Lines for the upstream."""
+        parent = headers.get(b"traceparent")
+        self.trace_parent = parent.decode() if parent is not None and _TRACE_PARENT.fullmatch(parent) else ""
+        tried = headers.get(b"x-stainless-retry-count")
+        self.retry = int(tried) if tried is not None and tried.isdigit() and len(tried) < 4 else 0
+        """How often the client has tried before."""
+        echoed = headers.get(b"x-client-request-id")
+        self.echoed = b"" if echoed is None else b"x-client-request-id: %b\r\n" % echoed[:512]
+        """Lines that go back to the client."""
+        self.grant: Grant | None = None
+        """What the key of these fields allows, as of `keys`."""
+        self.keys: object = None
+        """The snapshot of keys in which `grant` was found."""
+        self.allowed: tuple[str, str] | None = None
+        """Endpoint and model that `grant` was last asked for and covers."""
+
+    def patience(self, total_s: float) -> float:
+        """Seconds this client waits: what it says, bounded by the configured total."""
+        stated = self.patience_s
+        return total_s if stated is None or stated > total_s else stated
+
+
+def client_facts(head: Head) -> ClientFacts:
+    """What the fields of this head say."""
+    facts: ClientFacts | None = head.notes.get("client")
+    if facts is None:
+        facts = head.notes["client"] = ClientFacts(head.headers)
+    return facts
+
+
 def answer_headers(ex: Exchange, head: ResponseHead) -> bytes:
     """Header block of a whole answer: its media type, what the upstream adds, and ours."""
-    upstream = head.headers
-    block = b"content-type: %b\r\n" % upstream.get(b"content-type", b"application/json")
-    for name in _RETURN:
-        value = upstream.get(name)
-        if value is not None:
-            block += b"%b: %b\r\n" % (name, value)
-    return block + _own(ex)
+    block = head.notes.get("block")
+    if block is None:
+        upstream = head.headers
+        block = b"content-type: %b\r\n" % upstream.get(b"content-type", b"application/json")
+        for name in _RETURN:
+            value = upstream.get(name)
+            if value is not None:
+                block += b"%b: %b\r\n" % (name, value)
+        head.notes["block"] = block
+    return block + own_headers(ex)
 
 
 def stream_headers(ex: Exchange, head: ResponseHead | None = None) -> bytes:
     """Header block of a stream: server-sent events, or with `head` the upstream's own media type."""
     if head is not None:
         return answer_headers(ex, head)
-    return (
-        b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
-        b"x-accel-buffering: no\r\n" + _own(ex)
-    )
+    return _STREAM + own_headers(ex)
 
 
 def own_headers(ex: Exchange) -> bytes:
     """Header block of every answer, also of errors: ids, and who answered."""
-    return _own(ex)
+    request_id = ex.id.encode()
+    echoed = client_facts(ex.call.head).echoed
+    target = ex.target
+    if target is None:
+        return b"x-request-id: %b\r\nrequest-id: %b\r\n%b" % (request_id, request_id, echoed)
+    if ex.ignored:
+        echoed += b"x-fairlead-ignored: %b\r\n" % ", ".join(ex.ignored).encode()
+    return b"x-request-id: %b\r\nrequest-id: %b\r\nx-fairlead-target: %b\r\nx-fairlead-attempts: %d\r\n%b" % (
+        request_id,
+        request_id,
+        target.salt,
+        len(ex.attempts) + 1,
+        echoed,
+    )
 
 
 def forwarded(ex: Exchange) -> bytes:
     """Header lines of this request that every attempt sends upstream."""
-    headers = ex.call.head.headers
-    extra = b"x-request-id: %b\r\n" % ex.id.encode()
-    for name in _FORWARD:
-        value = headers.get(name)
-        if value is not None:
-            extra += b"%b: %b\r\n" % (name, value)
-    return extra
+    return b"x-request-id: %b\r\n%b" % (ex.id.encode(), client_facts(ex.call.head).forwarded)
 
 
-def note_client(ex: Exchange, headers: dict[bytes, bytes]) -> None:
-    """What the client says of itself: its trace (W3C Trace Context) and how often it has tried."""
-    parent = headers.get(b"traceparent")
-    if parent is not None and _TRACE_PARENT.fullmatch(parent):
-        ex.trace_parent = parent.decode()
-    tried = headers.get(b"x-stainless-retry-count")
-    if tried is not None and tried.isdigit() and len(tried) < 4:
-        ex.client_retry = int(tried)
-
-
-def client_patience_s(headers: dict[bytes, bytes], total_s: float) -> float:
-    """Seconds this client waits: SDKs say so in a header; bounded by the configured total."""
+def _patience_s(headers: dict[bytes, bytes]) -> float | None:
     stated = headers.get(b"x-stainless-read-timeout") or headers.get(b"x-stainless-timeout")
     if stated is None:
-        return total_s
+        return None
     try:
         seconds = float(stated)
     except ValueError:
-        return total_s
-    # NaN compares false and falls through to the configured total.
-    return min(seconds, total_s) if seconds > 0 else total_s
-
-
-def _own(ex: Exchange) -> bytes:
-    request_id = ex.id.encode()
-    block = b"x-request-id: %b\r\nrequest-id: %b\r\n" % (request_id, request_id)
-    target = ex.target
-    if target is not None:
-        attempts = len(ex.attempts) + 1
-        block += b"x-fairlead-target: %b\r\nx-fairlead-attempts: %d\r\n" % (target.salt, attempts)
-        if ex.ignored:
-            block += b"x-fairlead-ignored: %b\r\n" % ", ".join(ex.ignored).encode()
-    echoed = ex.call.head.headers.get(b"x-client-request-id")
-    if echoed is not None:
-        block += b"x-client-request-id: %b\r\n" % echoed[:512]
-    return block
+        return None
+    # NaN compares false.
+    return seconds if seconds > 0 else None

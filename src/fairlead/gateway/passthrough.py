@@ -32,7 +32,7 @@ from fairlead.errors import (
 from fairlead.gateway import auth
 from fairlead.gateway.attempt import failure_of
 from fairlead.gateway.exchange import Exchange
-from fairlead.gateway.headers import answer_headers, client_patience_s, forwarded
+from fairlead.gateway.headers import answer_headers, client_facts, forwarded
 from fairlead.gateway.multipart import ModelFinder, boundary_of
 from fairlead.gateway.pipeline import Pipeline
 from fairlead.gateway.router import Target
@@ -161,7 +161,7 @@ class Passthrough:
         try:
             grant = self._pipeline.authenticate(ex)
             peer = ex.call.head.peer
-            ex.deadline = ex.started + client_patience_s(ex.call.head.headers, _DEADLINE_S)
+            ex.deadline = ex.started + client_facts(ex.call.head).patience(_DEADLINE_S)
             entry = _entry(ex.call.head.path)
             assert entry is not None
             if grant is not None:

@@ -19,9 +19,9 @@ from fairlead.errors import FairleadError, ModelNotFound, Overloaded
 from fairlead.gateway import auth
 from fairlead.gateway.dispatch import Dispatch
 from fairlead.gateway.exchange import Exchange
-from fairlead.gateway.headers import client_patience_s, forwarded, note_client, stream_headers
+from fairlead.gateway.headers import client_facts, forwarded, stream_headers
 from fairlead.gateway.prepare import Asked, require_model
-from fairlead.gateway.relay import relay
+from fairlead.gateway.relay import deliver, relay
 from fairlead.gateway.router import RouteTable
 from fairlead.net.server import Head
 from fairlead.providers.dialect import ClientDialect
@@ -82,7 +82,10 @@ class Pipeline:
             asked = self.route(ex, grant)
             if not asked.answered_here():
                 call = await self.dispatch.answer(ex, asked)
-                await relay(ex, asked, call, self.dispatch)
+                if call.reader is None:
+                    deliver(ex, call, self.dispatch)
+                else:
+                    await relay(ex, asked, call, self.dispatch)
             ex.outcome = Outcome.OK
         except FairleadError as error:
             ex.failed(error)
@@ -105,9 +108,18 @@ class Pipeline:
             raise Overloaded("the request ledger is behind", retry_after_s=2.0)
         if not self._auth_required:
             return None
-        grant = self._keys().authenticate(ex.call.head.headers, ex.started_at)
-        ex.key_id = grant.caller.key_id
-        ex.tenant = grant.caller.tenant
+        head = ex.call.head
+        facts = client_facts(head)
+        keys = self._keys()
+        grant = facts.grant
+        # The same fields carry the same key, which is what it was while the snapshot is.
+        if grant is None or facts.keys is not keys or ex.started_at >= grant.ends_at:
+            facts.grant = facts.allowed = None
+            grant = facts.grant = keys.authenticate(head.headers, ex.started_at)
+            facts.keys = keys
+        caller = grant.caller
+        ex.key_id = caller.key_id
+        ex.tenant = caller.tenant
         return grant
 
     def check_key(self, head: Head) -> auth.Grant | None:
@@ -132,8 +144,10 @@ class Pipeline:
         """
         head = read_head(ex.body)
         model = require_model(head)
-        if grant is not None:
+        facts = client_facts(ex.call.head)
+        if grant is not None and facts.allowed != (ex.api.scope, model):
             auth.authorise(grant, ex.api.scope, model, ex.call.head.peer, ex.started_at)
+            facts.allowed = (ex.api.scope, model)
         found = self.routes.find(model)
         if found is None:
             raise ModelNotFound(
@@ -145,13 +159,15 @@ class Pipeline:
         ex.model = ex.route.name
         ex.stream = head.stream is True
         self.dispatch.budget.earn()
-        headers = ex.call.head.headers
-        note_client(ex, headers)
-        ex.patience_s = client_patience_s(headers, ex.route.config.timeouts.total_s)
+        if facts.trace_parent:
+            ex.trace_parent = facts.trace_parent
+        if facts.retry:
+            ex.client_retry = facts.retry
+        ex.patience_s = facts.patience(ex.route.config.timeouts.total_s)
         ex.deadline = ex.started + ex.patience_s
         if ex.stream and ex.api.watcher is not None:
             # Only a stream of events can begin with heartbeats.
             server = self.config.server
             beat = ex.api.dialect.heartbeat()
-            ex.call.keepalive(server.commit_s, server.heartbeat_s, 200, stream_headers(ex), beat)
+            ex.call.keepalive(server.commit_s, server.heartbeat_s, 200, lambda: stream_headers(ex), beat)
         return Asked(ex, head, upstream_model, forwarded(ex))

@@ -25,24 +25,31 @@ from fairlead.providers.estimate import estimate_from_body
 from fairlead.types import Failure, Usage
 
 
+def deliver(ex: Exchange, call: UpstreamCall, dispatch: Dispatch) -> None:
+    """Give the client a whole answer."""
+    route = ex.route
+    assert route is not None
+    ex.adopt(call)
+    ex.status = 200
+    ex.call.reply(200, answer_headers(ex, call.head), call.body)
+    dispatch.close(ex, route, call, usage=_account(ex, call.glimpse))
+
+
 async def relay(ex: Exchange, asked: Asked, call: UpstreamCall, dispatch: Dispatch) -> None:
-    """Relay an answered call to its end.
+    """Relay a stream to its end.
 
     Raises:
         UpstreamCut: the stream ended early and was not continued.
         asyncio.CancelledError: the client has left.
     """
-    route = ex.route
+    route, reader = ex.route, call.reader
     assert route is not None
+    assert reader is not None
     ex.adopt(call)
     failure: Failure | None = None
     done = False
     try:
-        if call.reader is None:
-            ex.status = 200
-            ex.call.reply(200, answer_headers(ex, call.head), call.body)
-        else:
-            failure = await _stream(ex, route, call, call.reader)
+        failure = await _stream(ex, route, call, reader)
         done = True
     finally:
         usage = _account(ex, call.glimpse)

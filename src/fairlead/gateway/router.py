@@ -19,6 +19,7 @@ Randomness comes in as `roll`; time as `now`.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Container, Iterable, Sequence
 
 from fairlead import config as cfg
@@ -58,7 +59,9 @@ def target_name(config: cfg.Target) -> str:
 class Target:
     """One place that can answer, with what routing knows of it."""
 
-    __slots__ = ("api", "breaker", "config", "load_state", "model", "name", "provider", "salt")
+    __slots__ = (
+        "_limit", "_weight", "api", "breaker", "config", "load_state", "model", "name", "provider", "salt",
+    )  # fmt: skip
 
     def __init__(self, config: cfg.Target, breaker: Breaker, load: Load, api: object = None) -> None:
         self.config = config
@@ -70,27 +73,23 @@ class Target:
         self.api = api
         """How it is asked: a `gateway.upstream.Upstream`."""
         self.salt = self.name.encode()
+        self._weight = config.weight
+        self._limit = math.inf if config.max_concurrency is None else config.max_concurrency
 
     def admits(self, now: float) -> bool:
         """May a request be sent now: healthy or due for a trial, not paused, below its concurrency."""
-        config = self.config
-        limit = config.max_concurrency
-        return (
-            config.weight > 0
-            and self.breaker.admits(now)
-            and (limit is None or self.load_state.in_flight < limit)
-        )
+        return self._weight > 0 and self.load_state.in_flight < self._limit and self.breaker.admits(now)
 
     def load(self) -> float:
         """Expected work in front of a new request, per unit of weight."""
         state = self.load_state
-        return (state.in_flight + 1) * (state.latency_s or 0.001) / self.config.weight
+        return (state.in_flight + 1) * (state.latency_s or 0.001) / self._weight
 
 
 class Route:
     """One model name and where it is served."""
 
-    __slots__ = ("_alone", "config", "guarded", "name", "targets")
+    __slots__ = ("_alone", "_even", "_tiers", "config", "guarded", "name", "targets")
 
     def __init__(self, name: str, config: cfg.Model, targets: Sequence[Target]) -> None:
         self.name = name
@@ -101,6 +100,11 @@ class Route:
         )
         """Cost or prompt length must be looked at before a target is asked."""
         self._alone = self.targets[0] if len(self.targets) == 1 else None
+        by_tier: dict[int, list[Target]] = {}
+        for target in self.targets:
+            by_tier.setdefault(target.config.priority, []).append(target)
+        self._tiers = tuple(tuple(by_tier[priority]) for priority in sorted(by_tier))
+        self._even = len({target.config.weight for target in self.targets}) == 1
 
     def choose(
         self, *, tried: Container[Target], now: float, roll: float, prefix: bytes = b""
@@ -109,20 +113,14 @@ class Route:
         alone = self._alone
         if alone is not None:
             return alone if alone not in tried and alone.admits(now) else None
-        best: list[Target] = []
-        tier = -1
-        for target in self.targets:
-            if target in tried or not target.admits(now):
-                continue
-            priority = target.config.priority
-            if not best or priority < tier:
-                best = [target]
-                tier = priority
-            elif priority == tier:
-                best.append(target)
-        if not best:
+        for tier in self._tiers:
+            best = [target for target in tier if target.admits(now) and target not in tried]
+            if best:
+                break
+        else:
             return None
-        if len(best) == 1:
+        count = len(best)
+        if count == 1:
             return best[0]
         # A target due for its trial is asked now and then, not preferred: its latency is unknown.
         strategy = self.config.strategy
@@ -130,12 +128,18 @@ class Route:
             return _by_affinity(best, prefix)
         if strategy == "weighted":
             return _draw(best, roll)
-        first = _draw(best, roll)
+        # The second draw reuses the roll's low digits; both are uniform enough for balancing.
+        again = (roll * 7919.0) % 1.0
+        if self._even:
+            place = int(roll * count)
+            first = best[place]
+            other = int(again * (count - 1))
+            second = best[other if other < place else other + 1]
+        else:
+            first = _draw(best, roll)
+            second = _draw([target for target in best if target is not first], again)
         if not first.load_state.in_flight and (roll * 104729.0) % 1.0 < _EXPLORED:
             return first
-        # The second draw reuses the roll's low digits; both are uniform enough for balancing.
-        rest = [target for target in best if target is not first]
-        second = _draw(rest, (roll * 7919.0) % 1.0)
         return first if first.load() <= second.load() else second
 
     def wait_s(self, now: float) -> float | None:

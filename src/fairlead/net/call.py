@@ -137,7 +137,9 @@ class Inbox:
 class _Beat:
     __slots__ = ("due_at", "every_s", "frame", "headers", "status")
 
-    def __init__(self, due_at: float, every_s: float, status: int, headers: bytes, frame: bytes) -> None:
+    def __init__(
+        self, due_at: float, every_s: float, status: int, headers: Callable[[], bytes], frame: bytes
+    ) -> None:
         self.due_at = due_at
         self.every_s = every_s
         self.status = status
@@ -293,7 +295,9 @@ class Call:
         else:
             out.close()
 
-    def keepalive(self, first_s: float, every_s: float, status: int, headers: bytes, frame: bytes) -> None:
+    def keepalive(
+        self, first_s: float, every_s: float, status: int, headers: Callable[[], bytes], frame: bytes
+    ) -> None:
         """Show a sign of life until the next write, reply, end or `quiet`.
 
         When nothing has been written for `first_s`, the answer starts with
@@ -318,7 +322,7 @@ class Call:
         beat.due_at = now + beat.every_s
         if not self._out.paused:
             if not self.started:
-                self._start(beat.status, beat.headers, None)
+                self._start(beat.status, beat.headers(), None)
             self._write(beat.frame)
 
     def _settle(self) -> bytes:

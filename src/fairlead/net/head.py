@@ -13,7 +13,7 @@ percent-encoded, as received: decoding it here would let `%2f` change a route.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import httptools
 import msgspec
@@ -61,6 +61,9 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Bytes of the body, 0 when there is none, `CHUNKED` when it is not known beforehand."""
     expects_continue: bool
     """Whether the client waits for a 100 before it sends the body."""
+    notes: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What the application remembers of the header fields. A connection's heads that differ in their
+    length alone share it."""
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -205,6 +208,7 @@ class HeadMemo:
             keep_alive=head.keep_alive,
             content_length=int(digits),
             expects_continue=head.expects_continue,
+            notes=head.notes,
         )
 
     def remember(self, raw: bytes, head: Head) -> None:

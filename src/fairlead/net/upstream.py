@@ -41,6 +41,7 @@ from fairlead.errors import (
     UpstreamTimeout,
     UpstreamTlsFailed,
 )
+from fairlead.net.chunks import ChunkSizes
 from fairlead.net.client_tls import tls_reason
 from fairlead.net.outbox import Outbox, Port
 from fairlead.net.pool import Pool
@@ -52,6 +53,7 @@ MAX_HEAD_BYTES: Final = 65_536
 PAUSE_BYTES: Final = 262_144
 """Unread body beyond which reading pauses."""
 
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 _PEEK_AFTER_S: Final = 1.0
 _UNSENT: Final = "closed the connection before the request was sent"
 # Of the others llhttp does not know that no body follows: it would read the final answer as one.
@@ -62,12 +64,13 @@ _BODILESS: Final = frozenset((204, 304))
 class Shared:
     """What all connections of one client share."""
 
-    __slots__ = ("now", "outbox")
+    __slots__ = ("now", "outbox", "sizes")
 
     def __init__(self, soon: Callable[[Callable[[], object]], object]) -> None:
         self.now = 0.0
         """The time of the client's last tick, for whatever need not know it better."""
         self.outbox = Outbox(soon)
+        self.sizes = ChunkSizes()
 
 
 class _EndOfAnswer(Exception):
@@ -87,11 +90,42 @@ class Connection(asyncio.Protocol):
 
     # fmt: off
     __slots__ = (
-        "_buffered", "_chunked", "_connected", "_expecting", "_failure", "_head", "_head_only",
-        "_interim", "_keep", "_label", "_max_head_bytes", "_memo", "_parser", "_pause_at", "_paused",
-        "_pieces", "_pool", "_raw", "_port", "_reason", "_sent", "_shared", "_signal", "_tail", "_transport", "_unframed",
-        "_until_eof", "_whole_only", "_whole_request", "_why", "_write_paused",
-        "deadline", "finished", "reused",
+        "_at_chunk",
+        "_buffered",
+        "_chunked",
+        "_connected",
+        "_expecting",
+        "_failure",
+        "_head",
+        "_head_only",
+        "_in_chunk",
+        "_interim",
+        "_keep",
+        "_label",
+        "_max_head_bytes",
+        "_memo",
+        "_parser",
+        "_pause_at",
+        "_paused",
+        "_pieces",
+        "_pool",
+        "_port",
+        "_raw",
+        "_reason",
+        "_sent",
+        "_shared",
+        "_signal",
+        "_tail",
+        "_transport",
+        "_unframed",
+        "_until_eof",
+        "_whole_only",
+        "_whole_request",
+        "_why",
+        "_write_paused",
+        "deadline",
+        "finished",
+        "reused",
     )
     # fmt: on
 
@@ -129,6 +163,8 @@ class Connection(asyncio.Protocol):
         self._reason = b""
         self._interim = False
         self._chunked = False
+        self._at_chunk = False
+        self._in_chunk = False
         self._until_eof = False
         self._keep = True
         self._sent = False
@@ -220,6 +256,12 @@ class Connection(asyncio.Protocol):
             raise BadUpstreamAnswer(f"{self._label} sent an answer of more than {limit_bytes} bytes")
         return self._take() if self._pieces else b""
 
+    def whole(self, limit_bytes: int) -> bytes | None:
+        """The whole body when it is here already and within the limit, else None: then await `read_all`."""
+        if not self.finished or self._buffered > limit_bytes:
+            return None
+        return self._take() if self._pieces else b""
+
     def release(self) -> None:
         """Give the connection back: to the pool when it can be used again, else it is closed."""
         if (
@@ -303,11 +345,18 @@ class Connection(asyncio.Protocol):
                 self.on_message_complete()
                 self._signal.fire()
                 return
-        self._unframed += len(data)
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._stopped(error)
+        if self._head is None:
+            # Head and body are fed apart, so that a body in chunks begins where one is.
+            end = data.find(b"\r\n\r\n") + 4
+            if 4 <= end < len(data) and self._unframed == 0:
+                self._feed(data[:end])
+                self._at_chunk = self._chunked and not self.finished
+                if self._failure is None:
+                    self._feed_body(data[end:])
+            else:
+                self._feed(data)
+        else:
+            self._feed_body(data)
         if self.finished:
             if self._keep:
                 self._keep = not self._overran(data, head_was_read)
@@ -412,7 +461,33 @@ class Connection(asyncio.Protocol):
             self._expecting = False
             self._shared.outbox.active -= 1
 
+    def on_chunk_header(self) -> None:
+        self._in_chunk = True
+
+    def on_chunk_complete(self) -> None:
+        self._in_chunk = False
+
     # --- inside --------------------------------------------------------------------------------
+
+    def _feed(self, data: bytes) -> None:
+        self._unframed += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._stopped(error)
+
+    def _feed_body(self, data: bytes) -> None:
+        """Take in body; whole chunks without the parser, which does not miss what it need not remember."""
+        if self._at_chunk:
+            last = data.endswith(_LAST_CHUNK)
+            content = self._shared.sizes.joined(data[: -len(_LAST_CHUNK)] if last else data)
+            if content is not None:
+                self.on_body(content)
+                if last:
+                    self._feed(_LAST_CHUNK)
+                return
+        self._feed(data)
+        self._at_chunk = self._chunked and not self._in_chunk and data.endswith(b"\r\n")
 
     def _take(self) -> bytes:
         pieces = self._pieces

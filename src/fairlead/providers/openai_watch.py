@@ -9,6 +9,7 @@ caused is left out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -128,27 +129,23 @@ class ChatWatcher:
                 return block
         parts = events(block)
         dropped = False
+        decoded = _decoded(parts)
         for position, event in enumerate(parts):
-            try:
-                # Anything but one line of JSON fails to decode and is read again, slowly.
-                seen = _SEEN.decode(event[6:])
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                keep = self._look_again(event)
-            else:
-                if self._opened and event.startswith(b"data: ") and _is_plain(seen):
-                    self.glimpse.chunks += 1
-                    continue
-                keep = self._look_again(event)
+            seen = decoded[position]
+            if self._opened and seen is not None and _is_plain(seen):
+                self.glimpse.chunks += 1
+                continue
+            keep = self._look_again(event, seen)
             if self.glimpse.failure is not None:
                 return _joined(parts[:position])
             if not keep:
                 parts[position] = b""
                 dropped = True
-            if self.glimpse.ended:
+            if self.glimpse.ended and position < len(parts) - 1:
                 return _joined(parts[: position + 1])
         return _joined(parts) if dropped else block
 
-    def _look_again(self, event: bytes) -> bool:
+    def _look_again(self, event: bytes, seen: _Seen | None) -> bool:
         """Take in an event that is not plain content. False when the client must not see it."""
         glimpse = self.glimpse
         data = data_of(event)
@@ -163,7 +160,7 @@ class ChatWatcher:
             return True
         failed = named(event, b"error")
         try:
-            seen, full = _SEEN.decode(data), _FULL.decode(data)
+            seen, full = seen or _SEEN.decode(data), _FULL.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             glimpse.failure = failure_in_stream(data) if failed else _not_the_dialect()
             return False
@@ -198,6 +195,36 @@ def _is_plain(seen: _Seen) -> bool:
         and seen.error is NOTHING
         and seen.object != "error"
     )
+
+
+def _decoded(parts: list[bytes]) -> Sequence[_Seen | None]:
+    """Each event as far as it matters; None for one that is anything but a single line of JSON."""
+    ends = parts[-1:] == [b"data: [DONE]"]
+    body = b"\n".join(parts[:-1] if ends else parts)
+    try:
+        # One call for all of them, at half the cost of one by one.
+        found: list[_Seen | None] = list(_SEEN.decode_lines(body.replace(b"data: ", b"")))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = []
+    if ends:
+        found.append(None)
+    lines = len(parts) - ends
+    if len(found) == len(parts) and body.count(b"\n") == lines - 1 and _only_data(body, lines):
+        return found
+    return [_decoded_one(event) for event in parts]
+
+
+def _only_data(body: bytes, lines: int) -> bool:
+    return body.startswith(b"data: ") and body.count(b"\ndata: ") == lines - 1
+
+
+def _decoded_one(event: bytes) -> _Seen | None:
+    if not event.startswith(b"data: "):
+        return None
+    try:
+        return _SEEN.decode(event[6:])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _plain_events(block: bytes) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fairlead.gateway.headers import client_patience_s
+from fairlead.gateway.headers import ClientFacts
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,22 @@ from fairlead.gateway.headers import client_patience_s
     ],
 )
 def test_a_clients_patience_is_bounded_by_the_configured_total(stated: bytes, expected: float) -> None:
-    assert client_patience_s({b"x-stainless-read-timeout": stated}, 600.0) == expected
+    assert ClientFacts({b"x-stainless-read-timeout": stated}).patience(600.0) == expected
 
 
 def test_without_a_statement_the_configured_total_holds() -> None:
-    assert client_patience_s({}, 600.0) == 600.0
+    assert ClientFacts({}).patience(600.0) == 600.0
+
+
+def test_only_a_valid_trace_is_recorded_and_any_is_passed_on() -> None:
+    valid = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    facts = ClientFacts({b"traceparent": valid, b"openai-beta": b"assistants=v2", b"cookie": b"secret"})
+    assert facts.trace_parent == valid.decode()
+    assert facts.forwarded == b"openai-beta: assistants=v2\r\ntraceparent: %b\r\n" % valid
+    assert ClientFacts({b"traceparent": b"00-nonsense"}).trace_parent == ""
+
+
+def test_an_echoed_id_is_cut_to_a_bounded_length() -> None:
+    assert ClientFacts({b"x-client-request-id": b"x" * 5000}).echoed == (
+        b"x-client-request-id: %b\r\n" % (b"x" * 512)
+    )

@@ -232,7 +232,7 @@ async def forever(call: Call) -> None:
 def beating() -> tuple[Stage, Client, Call]:
     stage = Stage(App(forever))
     client, call = waiting(stage.__enter__())
-    call.keepalive(1.0, 0.5, 200, EVENTS, b": wait\n\n")
+    call.keepalive(1.0, 0.5, 200, lambda: EVENTS, b": wait\n\n")
     return stage, client, call
 
 
@@ -293,7 +293,7 @@ def test_signs_of_life_wait_for_a_slow_reader() -> None:
         call.start(200, EVENTS)
         client.transport.stuck = True
         call.write(b"x" * 300_000)
-        call.keepalive(1.0, 0.5, 200, EVENTS, b": wait\n\n")
+        call.keepalive(1.0, 0.5, 200, lambda: EVENTS, b": wait\n\n")
         before = len(client.transport.buffer)
         stage.wait(3)
         assert len(client.transport.buffer) == before

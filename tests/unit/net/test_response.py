@@ -87,3 +87,41 @@ def test_repeated_fields_are_not_remembered() -> None:
     fields = [*head().raw_headers, (b"set-cookie", b"a"), (b"set-cookie", b"b")]
     kept.remember(raw(), ResponseHead(200, b"OK", dict(fields), fields, True))
     assert kept.recall(raw() + b"12345") is None
+
+
+def test_a_head_without_a_date_and_one_with_the_date_last_are_recognised_too() -> None:
+    dateless = AnswerMemo()
+    fields = [(b"server", b"s"), (b"content-length", b"5")]
+    dateless.remember(
+        b"HTTP/1.1 200 OK\r\nServer: s\r\nContent-Length: 5\r\n\r\n",
+        ResponseHead(200, b"OK", dict(fields), fields, True),
+    )
+    found = dateless.recall(b"HTTP/1.1 200 OK\r\nServer: s\r\nContent-Length: 2\r\n\r\nok")
+    assert found is not None
+    assert (found[0].headers, found[1]) == ({b"server": b"s", b"content-length": b"2"}, b"ok")
+    dated = b"HTTP/1.1 200 OK\r\nServer: s\r\nDate: %b\r\nContent-Length: 2\r\n\r\nok" % DATE
+    assert dateless.recall(dated) is None
+
+    last = AnswerMemo()
+    fields = [(b"content-length", b"5"), (b"date", DATE)]
+    shape = b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\nDate: %b\r\n\r\n"
+    last.remember(shape % (b"5", DATE), ResponseHead(200, b"OK", dict(fields), fields, True))
+    found = last.recall(shape % (b"2", LATER) + b"ok")
+    assert found is not None
+    assert (found[0].headers, found[1]) == ({b"content-length": b"2", b"date": LATER}, b"ok")
+
+
+def test_the_very_same_head_with_another_length_of_body_is_parsed() -> None:
+    kept = memo()
+    assert kept.recall(raw() + b"12345") is not None
+    assert kept.recall(raw() + b"123456") is None
+    assert kept.recall(raw() + b"1234") is None
+
+
+def test_notes_are_shared_by_the_answers_of_one_shape() -> None:
+    kept = memo()
+    first, second = kept.recall(raw() + b"12345"), kept.recall(raw(b"1", LATER) + b"1")
+    assert first is not None
+    assert second is not None
+    first[0].notes["block"] = b"x"
+    assert second[0].notes == {"block": b"x"}
