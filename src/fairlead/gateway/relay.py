@@ -74,49 +74,75 @@ async def _stream(ex: Exchange, route: Route, call: UpstreamCall, reader: Reader
         client.write(call.body)
     if glimpse.chunks > ex.relayed:
         ex.tokens_arrived(glimpse.chunks - ex.relayed, call.first_token)
-    feed = reader.feed
     stall_s = timeouts_of(route, call.target).stall_s
     impatient = ex.patience_s < stall_s
-    if impatient:
-        stall_s = ex.patience_s
-    now = call.first_token
+    pump = _Pump(ex, call, reader, ex.patience_s if impatient else stall_s)
     while not glimpse.ended:
-        conn.deadline = min(now + stall_s, ex.deadline)
+        pump.wind(call.first_token if client.bytes_out == 0 else time.monotonic())
         try:
-            data = await conn.read()
+            stopped = await conn.pour(pump.take)
         except UpstreamError as error:
             if impatient and isinstance(error, UpstreamTimeout):
                 # The client's time is over, and that says nothing of the target.
                 raise DeadlineExceeded(
-                    f"no token came for the {stall_s:g} s that the client waits"
+                    f"no token came for the {pump.stall_s:g} s that the client waits"
                 ) from error
             return failure_of(error)
-        now = time.monotonic()
-        seen = glimpse.chunks
-        out = feed(data) if data else reader.finish()
-        if out:
-            client.write(out)
-        if glimpse.chunks != seen:
-            ex.tokens_arrived(glimpse.chunks - seen, now)
+        if not stopped:
+            rest = reader.finish()
+            if rest:
+                client.write(rest)
         if glimpse.failure is not None:
             return glimpse.failure
-        if not data:
+        if not stopped:
             break
         if client.congested:
             # The upstream is not to blame for a client that reads slowly.
             conn.deadline = ex.deadline
             await client.drain()
-            now = time.monotonic()
     client.end()
     if not conn.finished:
         # The last chunk's frame may come in a packet of its own; a second is plenty.
-        conn.deadline = now + 1.0
+        conn.deadline = time.monotonic() + 1.0
         try:
             while await conn.read():
                 pass
         except UpstreamError:
             pass  # the answer was complete; only the connection is lost
     return None
+
+
+class _Pump:
+    """Takes a stream's bytes as they arrive and passes them on."""
+
+    __slots__ = ("_client", "_conn", "_ex", "_feed", "_glimpse", "stall_s")
+
+    def __init__(self, ex: Exchange, call: UpstreamCall, reader: Reader, stall_s: float) -> None:
+        self._ex = ex
+        self._client = ex.call
+        self._conn = call.conn
+        self._glimpse = call.glimpse
+        self._feed = reader.feed
+        self.stall_s = stall_s
+        """The longest silence between two pieces."""
+
+    def wind(self, now: float) -> None:
+        """The next piece is due within the stall time from now."""
+        due, deadline = now + self.stall_s, self._ex.deadline
+        self._conn.deadline = due if due < deadline else deadline
+
+    def take(self, data: bytes) -> bool:
+        """Pass on one piece. False when there is something to decide."""
+        glimpse = self._glimpse
+        seen = glimpse.chunks
+        out = self._feed(data)
+        if out:
+            self._client.write(out)
+        now = time.monotonic()
+        if glimpse.chunks != seen:
+            self._ex.tokens_arrived(glimpse.chunks - seen, now)
+        self.wind(now)
+        return not (glimpse.ended or glimpse.failure is not None or self._client.congested)
 
 
 async def _continued(

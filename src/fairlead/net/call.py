@@ -242,6 +242,13 @@ class Call:
         """Send one piece of a streamed answer. To a client that has left, nothing is sent."""
         if self._beat is not None:
             self.quiet()
+        if self._framing == _CHUNKS and data and self.started and not (self._opening or self.ended):
+            out = self._out
+            if not out.gone:
+                size = len(data)
+                self.bytes_out += size
+                out.write(b"%x\r\n%b\r\n" % (size, data))
+            return
         self._write(data)
 
     @property

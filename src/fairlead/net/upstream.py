@@ -110,11 +110,13 @@ class Connection(asyncio.Protocol):
         "_pieces",
         "_pool",
         "_port",
+        "_raised",
         "_raw",
         "_reason",
         "_sent",
         "_shared",
         "_signal",
+        "_sink",
         "_tail",
         "_transport",
         "_unframed",
@@ -154,6 +156,8 @@ class Connection(asyncio.Protocol):
         self._expecting = False
         self._whole_request = True
         self._pieces: list[bytes] = []
+        self._sink: Callable[[bytes], bool] | None = None
+        self._raised: Exception | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -237,6 +241,34 @@ class Connection(asyncio.Protocol):
             self._whole_only = False  # left behind by a cancelled read_all
             await self._signal
         return self._take()
+
+    async def pour(self, sink: Callable[[bytes], bool]) -> bool:
+        """Hand each piece of the body to `sink` as it arrives, until that returns False.
+
+        The sink runs in the stack of `data_received`: an event costs neither a
+        trip through the event loop nor the resumption of whoever waits here.
+        What it raises is raised here.
+
+        Returns:
+            True when the sink has stopped it, False at the body's proper end.
+        """
+        while self._pieces:
+            if not sink(self._take()):
+                return True
+        self._whole_only = False
+        self._sink = sink
+        try:
+            while self._pouring():
+                if self.finished:
+                    return False
+                if self._failure is not None:
+                    raise self._error()
+                await self._signal
+            if self._raised is not None:
+                raise self._raised
+            return True
+        finally:
+            self._sink = self._raised = None
 
     async def read_all(self, limit_bytes: int) -> bytes:
         """Return the rest of the body, without suspension when all of it is there.
@@ -335,6 +367,14 @@ class Connection(asyncio.Protocol):
         if not self._expecting:
             self._unasked()
             return
+        sink = self._sink
+        if sink is not None and self._at_chunk:
+            # The rest of a stream, nearly always: an event or some, each a chunk.
+            content = self._shared.sizes.joined(data)
+            if content is not None:
+                if not self._hand(sink, content):
+                    self._signal.fire()
+                return
         head_was_read = self._head is not None
         if self._unframed == 0 and self._head is None and not self._head_only:
             known = self._memo.recall(data)
@@ -374,6 +414,8 @@ class Connection(asyncio.Protocol):
                         self._transport.pause_reading()
                 elif self._whole_only:
                     return
+        if sink is not None and self._pieces and self._hand(sink, self._take()) and not self.finished:
+            return
         # Last: the waiter runs in here, and may have released this connection and sent its next
         # request on it by the time this returns.
         self._signal.fire()
@@ -488,6 +530,19 @@ class Connection(asyncio.Protocol):
                 return
         self._feed(data)
         self._at_chunk = self._chunked and not self._in_chunk and data.endswith(b"\r\n")
+
+    def _pouring(self) -> bool:
+        return self._sink is not None
+
+    def _hand(self, sink: Callable[[bytes], bool], piece: bytes) -> bool:
+        """Hand over a piece. False when whoever waits in `pour` has to go on."""
+        try:
+            if sink(piece):
+                return True
+        except Exception as error:  # it belongs to whoever waits, not to the event loop
+            self._raised = error
+        self._sink = None
+        return False
 
     def _take(self) -> bytes:
         pieces = self._pieces

@@ -68,7 +68,9 @@ def test_nothing_is_accepted_that_the_parser_refuses_or_reads_otherwise(
         assert read.content == content
 
 
-@given(st.sampled_from([b"+5", b"0x5", b" 5", b"5 ", b"5_0", b"", b"-5", b"5;a=b", b"0", b"00000005", b"\xb2"]))
+@given(
+    st.sampled_from([b"+5", b"0x5", b" 5", b"5 ", b"5_0", b"", b"-5", b"5;a=b", b"0", b"00000005", b"\xb2"])
+)
 def test_sizes_that_are_no_hexadecimal_number_are_left_to_the_parser(header: bytes) -> None:
     assert ChunkSizes().joined(header + b"\r\n12345\r\n") is None
     assert ChunkSizes().joined(b"1\r\nx\r\n" + header + b"\r\n12345\r\n") is None
