@@ -31,17 +31,23 @@ from fairlead.config.secrets import resolve
 from fairlead.errors import ConfigError
 from fairlead.gateway import web
 from fairlead.gateway.admin import Admin, Facts
+from fairlead.gateway.admission import Admission
+from fairlead.gateway.capacity import queue_of, queue_readings
 from fairlead.gateway.dispatch import Dispatch
+from fairlead.gateway.engine_watch import EngineWatch, Watched
 from fairlead.gateway.health import Breaker
 from fairlead.gateway.key_watch import KeyWatch
 from fairlead.gateway.passthrough import Passthrough
 from fairlead.gateway.pipeline import Pipeline
 from fairlead.gateway.prober import Prober
+from fairlead.gateway.queue import TargetQueue
 from fairlead.gateway.retry import RetryBudget
 from fairlead.gateway.router import Load, Route, RouteTable, Target, target_name
 from fairlead.gateway.routes import Routes, Side
 from fairlead.gateway.upstream import Upstream
-from fairlead.gateway.waiting import WaitingRoom
+from fairlead.limits.opened import open_limits
+from fairlead.limits.tree import orphans_text, unknown_tenants
+from fairlead.limits.warn import Crossing
 from fairlead.net import server_tls
 from fairlead.net.client import Client
 from fairlead.net.proxy import proxy_for
@@ -52,7 +58,8 @@ from fairlead.storage.ports import Database
 from fairlead.telemetry import process, retention
 from fairlead.telemetry.access import AccessLog
 from fairlead.telemetry.db import Ledger
-from fairlead.telemetry.prometheus import Gauge, Metrics
+from fairlead.telemetry.prometheus import Metrics
+from fairlead.telemetry.readings import Reading
 from fairlead.telemetry.recorder import Recorder, Sink
 from fairlead.telemetry.samples import Family
 from fairlead.telemetry.scrape import Scrape
@@ -63,7 +70,7 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger(__name__)
 
-_RESTART_ONLY: Final = ("server", "state", "ledger", "logs")
+_RESTART_ONLY: Final = ("server", "state", "ledger", "logs", "limits")
 """Sections that a reload cannot change."""
 
 
@@ -133,13 +140,15 @@ class Gateway:
         self.recorder = Recorder(sinks, max_pending=config.ledger.max_pending)
         self.recorder.start()
         self.budget = RetryBudget(config.outages.retry)
-        self.waiting = WaitingRoom()
-        self.parts = await self._build(config, [])
+        self.limits = await open_limits(config, self.database, self._secret, _warn)
+        self.parts = self._build(config, await self._upstreams(config), [])
+        self._tell_orphans()
         self.routes = Routes(self.parts.pipeline, self.parts.passthrough, config.server, await self._side())
         tls = config.server.tls
         self._tls = server_tls.server_context(tls) if tls is not None else None
         self.server = Server(self.routes, config.server, ssl=self._tls)
         self._spawn(Prober(self.client, self.targets).run(), "prober")
+        self._spawn(EngineWatch(self.client, self._watched).run(), "engine watch")
         if self._worker.number == 0 and config.ledger.enabled:
             self._spawn(retention.run(self.ledger, config.ledger.retention_days), "retention")
         if self._siblings is not None:
@@ -163,6 +172,7 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.keys.stop()
         await self.recorder.stop()
+        await self.limits.close()
         if self._siblings is not None:
             await self._siblings.stop()
         await self.client.close()
@@ -178,16 +188,34 @@ class Gateway:
         Raises:
             ConfigError: the new configuration cannot be used.
         """
-        parts = await self._build(config, list(self.targets()))
+        # What can fail comes first: building changes breakers and queues that the running one uses too.
+        upstreams = await self._upstreams(config)
         if self._tls is not None and config.server.tls is not None:
             server_tls.reload(self._tls, config.server.tls)
+        parts = self._build(config, upstreams, list(self.targets()))
         before = self._config
         self.budget.configure(config.outages.retry)
+        self.limits.configure(config)
         self.parts = parts
         self._config = config
+        self._tell_orphans()
         self.routes.pipeline = parts.pipeline
         self.routes.passthrough = parts.passthrough
         return [name for name in _RESTART_ONLY if getattr(before, name) != getattr(config, name)]
+
+    def _tell_orphans(self) -> None:
+        """Warn of keys whose requests are refused because their tenants are not there (any more)."""
+        keys = {key.id: key.tenant for key in self.keys.snapshot.valid(time.time())}
+        orphans = unknown_tenants(self._config, keys)
+        if orphans and self._worker.number == 0:
+            _log.warning("%s", orphans_text(orphans), extra={"keys": sorted(orphans)})
+
+    def _watched(self) -> Iterator[Watched]:
+        """Engines' targets, whose windows their metrics tune."""
+        for target in self.targets():
+            upstream, queue = target.api, target.queue
+            if queue is not None and isinstance(upstream, Upstream) and upstream.kind.capacity == "engine":
+                yield Watched(upstream=upstream, queue=queue)
 
     def targets(self) -> Iterator[Target]:
         """Every target of the configuration in force."""
@@ -196,12 +224,17 @@ class Gateway:
 
     # --- building -------------------------------------------------------------------------------
 
-    async def _build(self, config: cfg.Config, kept: Sequence[Target]) -> Parts:
-        upstreams = {name: await self._upstream(name, entry) for name, entry in config.providers.items()}
+    async def _upstreams(self, config: cfg.Config) -> dict[str, Upstream]:
+        """How each provider is asked. Raises ConfigError."""
+        return {name: await self._upstream(name, entry) for name, entry in config.providers.items()}
+
+    def _build(self, config: cfg.Config, upstreams: dict[str, Upstream], kept: Sequence[Target]) -> Parts:
         breakers = {target.name: target.breaker for target in kept}
         for breaker in breakers.values():
             breaker.configure(config.outages.breaker)
         loads = {target.name: target.load_state for target in kept}
+        before = {target.name: target.queue for target in kept}
+        queues: dict[str, TargetQueue | None] = {}
         routes = []
         for name, model in config.models.items():
             targets = []
@@ -210,14 +243,16 @@ class Gateway:
                 # One target may serve several model names; its health and load are one.
                 breaker = breakers.setdefault(key, Breaker(config.outages.breaker))
                 load = loads.setdefault(key, Load())
-                targets.append(Target(entry, breaker, load, upstreams[entry.provider]))
+                upstream = upstreams[entry.provider]
+                if key not in queues:
+                    queues[key] = queue_of(key, entry, upstream, before.get(key))
+                targets.append(Target(entry, breaker, load, upstream, queues[key]))
             routes.append(Route(name, model, targets))
         table = RouteTable(routes)
         dispatch = Dispatch(
             routes=table,
             client=self.client,
             budget=self.budget,
-            waiting=self.waiting,
             retry=config.outages.retry,
             roll=random.random,
         )
@@ -226,6 +261,9 @@ class Gateway:
             routes=table,
             dispatch=dispatch,
             keys=lambda: self.keys.snapshot,
+            admission=Admission(
+                self.limits.limiter, self.limits.shared, slack_s=config.limits.reservation_slack_s
+            ),
             recorder=self.recorder,
             roll=random.random,
             now=time.time,
@@ -283,6 +321,8 @@ class Gateway:
             pipeline=lambda: self.parts.pipeline,
             config=lambda: self.parts.config,
             targets=lambda: list(self.targets()),
+            limiter=lambda: self.limits.limiter,
+            shared_limiter=lambda: self.limits.shared,
             database=self.database,
             ledger=self.ledger if self._config.ledger.enabled else None,
             started_at=self._started_at,
@@ -303,18 +343,23 @@ class Gateway:
         return None
 
     def _families(self) -> tuple[Family, ...]:
-        return (*self.metrics.families(self._gauges()), *process.families(self._started_at))
+        return (*self.metrics.families(self._readings()), *process.families(self._started_at))
 
-    def _gauges(self) -> Iterator[Gauge]:
-        yield Gauge(name="fairlead_in_flight", value=self.parts.pipeline.in_flight)
-        yield Gauge(name="fairlead_retry_budget_remaining", value=self.budget.remaining(time.monotonic()))
-        yield Gauge(name="fairlead_connections", value=self.server.connections)
-        yield Gauge(name="fairlead_recorder_pending", value=self.recorder.pending)
+    def _readings(self) -> Iterator[Reading]:
+        yield Reading(name="fairlead_in_flight", value=self.parts.pipeline.in_flight)
+        yield Reading(name="fairlead_retry_budget_remaining", value=self.budget.remaining(time.monotonic()))
+        yield Reading(name="fairlead_connections", value=self.server.connections)
+        yield Reading(name="fairlead_recorder_pending", value=self.recorder.pending)
         states: dict[str, int] = {}
         for target in self.targets():
             states[target.name] = max(states.get(target.name, 0), int(target.breaker.state))
         for name, state in states.items():
-            yield Gauge(name="fairlead_breaker_state", value=state, labels=(name,))
+            yield Reading(name="fairlead_breaker_state", value=state, labels=(name,))
+        queues = {target.queue.name: target.queue for target in self.targets() if target.queue is not None}
+        for queue in queues.values():
+            yield from queue_readings(queue)
+        for decided, count in self.limits.limiter.counts.items():
+            yield Reading(name="fairlead_limit_decisions_total", value=count, labels=decided)
 
     def _spawn(self, coroutine: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
@@ -326,6 +371,19 @@ def _report(task: asyncio.Task[None]) -> None:
     """The supervisor of background tasks: one that ends by itself is a bug worth a traceback."""
     if not task.cancelled() and task.exception() is not None:
         _log.error("background task `%s` ended", task.get_name(), exc_info=task.exception())
+
+
+def _warn(crossing: Crossing) -> None:
+    limit = crossing.state.limit
+    _log.warning(
+        "a limit is nearly used up",
+        extra={
+            "limit": limit.id,
+            "fraction": crossing.fraction,
+            "used": crossing.state.used + crossing.state.reserved,
+            "amount": limit.amount,
+        },
+    )
 
 
 def check_usable(config: cfg.Config) -> None:

@@ -10,6 +10,7 @@ error into words for a client or a terminal.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 
 class FairleadError(Exception):
@@ -125,6 +126,14 @@ class MethodNotAllowed(FairleadError):
         self.allow = tuple(allow)
 
 
+class NotCached(FairleadError):
+    """The cache has no answer to this request, and it asked for nothing else."""
+
+    code = "not_cached"
+    status = 504
+    hint = "leave out `cache-control: only-if-cached` to have the model asked"
+
+
 class Conflict(FairleadError):
     """Something of this name exists already."""
 
@@ -153,11 +162,58 @@ class Forbidden(FairleadError):
 # --- capacity -----------------------------------------------------------------------------------
 
 
+class Exceeded(NamedTuple):
+    """The limit that refused a request, for who wants more than the message."""
+
+    limit: str
+    """Its id, such as `acme/gpt-5/tokens` or `key:3f8a01Bc/usd:month`."""
+    node: str
+    """The tenant, or `key:` and a key's id."""
+    model: str | None
+    what: str
+    """`requests`, `tokens`, `usd` (micro-dollars) or `concurrent`."""
+    window: str
+    """`minute`, `hour`, `day`, `week` or `month`; "" for concurrency."""
+    amount: int
+    used: int
+    reserved: int
+    remaining: int
+    asked: int
+    resets_at: float | None
+    """Unix seconds."""
+
+
 class RateLimited(FairleadError):
     """Too many requests for now."""
 
     code = "rate_limit_exceeded"
     status = 429
+    retryable = True
+    exceeded: Exceeded | None = None
+    """The tenant's or key's limit that refused; None when it was an upstream."""
+
+
+class BudgetExceeded(RateLimited):
+    """The budget is spent until its window ends."""
+
+    code = "budget_exceeded"
+    # Days may pass until then: an SDK's own retries would never meet it.
+    retryable = False
+
+
+class AboveLimit(RateLimited):
+    """This request alone asks for more than a limit ever admits."""
+
+    code = "request_above_limit"
+    retryable = False
+    hint = "ask for fewer output tokens or shorten the prompt"
+
+
+class LimitsUnavailable(FairleadError):
+    """The store of limits cannot be asked, and this limit is closed without it."""
+
+    code = "limits_unavailable"
+    status = 503
     retryable = True
 
 
@@ -167,6 +223,21 @@ class Overloaded(FairleadError):
     code = "overloaded"
     status = 503
     retryable = True
+
+
+class QueueFull(Overloaded):
+    """Too many requests wait for this model already, or the wait would be longer than allowed."""
+
+    code = "queue_full"
+    # The caller's own traffic is what fills its place in a fair queue, so it is the one to slow down.
+    status = 429
+
+
+class QueueTimeout(Overloaded):
+    """The request waited for a place as long as it may, and none became free."""
+
+    code = "queue_timeout"
+    status = 429
 
 
 class DeadlineExceeded(FairleadError):
@@ -257,6 +328,12 @@ class StorageUnusable(StorageError):
 
     code = "storage_unusable"
     retryable = False
+
+
+class StorageDamaged(StorageUnusable):
+    """The state store's file is damaged, or is no database."""
+
+    code = "storage_damaged"
 
 
 class StatementRejected(StorageError):

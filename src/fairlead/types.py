@@ -76,6 +76,21 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     retry_after_s: float | None = None
 
 
+class LimitFact(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """How one limit stood when a request asked for admission, and what it said."""
+
+    limit: str
+    """Its id, such as `acme/gpt-5/tokens` or `key:3f8a01Bc/usd:month`."""
+    verdict: str = "admitted"
+    """`admitted`, `refused`, or `shadowed`: it would have refused, but only counts."""
+    amount: int = 0
+    """Requests or tokens per minute, micro-dollars per window, or places."""
+    used: int = 0
+    """With what this request reserved, if it was admitted."""
+    asked: int = 0
+    """What this request wanted, where it was (or would have been) refused."""
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One call to one target on behalf of a request. Offsets count from the request's start."""
 
@@ -90,6 +105,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     failure: Failure | None = None
     usage: Usage | None = None
     hedge: bool = False
+    cost_microusd: int | None = None
+    """What `usage` costs at this target's prices; None without prices or usage."""
 
 
 class Outcome(enum.StrEnum):
@@ -103,8 +120,12 @@ class Outcome(enum.StrEnum):
     CLIENT_GONE = "client_gone"
 
 
-class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
-    """Everything the platform knows of one request; emitted once, in every case."""
+class RequestRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Everything the platform knows of one request; emitted once, in every case.
+
+    Not `kw_only`, for the one place that makes one for every request: by position that takes a tenth
+    of the time. New fields go to the end.
+    """
 
     id: str
     started_at: float
@@ -149,3 +170,11 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_de
     """The client's W3C `traceparent`, if it sent a valid one."""
     client_retry: int = 0
     """The client's own retry counter (`x-stainless-retry-count`)."""
+    cost_microusd: int | None = None
+    """What all attempts cost together, in micro-dollars; None when none of them has prices."""
+    limits: tuple[LimitFact, ...] = ()
+    """The limits on this request's way, from the root of the tenants down to the key."""
+    priority: str = ""
+    """The band of the fair queue; "" when no queue was on the way."""
+    fallback: str = ""
+    """The model that was asked last, when it was a fallback of the one asked for."""

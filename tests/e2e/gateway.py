@@ -120,8 +120,10 @@ class Running:
         assert self.process.stdout is not None
         deadline = time.monotonic() + _START_S
         fd, said = self.process.stdout.fileno(), b""
+        poll = select.poll()  # `select` knows no descriptor above 1023
+        poll.register(fd, select.POLLIN)
         while not re.search(pattern, said.decode(errors="replace")):
-            ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+            ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
             piece = os.read(fd, 65536) if ready else b""
             if not piece:
                 raise AssertionError(f"`fairlead` did not start:\n{said.decode()}\n{self.log}")

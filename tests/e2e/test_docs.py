@@ -29,7 +29,8 @@ from tests.e2e.gateway import GatewayProcess, start_gateway
 
 from fairlead.config import parse
 from fairlead.telemetry import process
-from fairlead.telemetry.prometheus import GAUGES, Gauge, Metrics
+from fairlead.telemetry.prometheus import Metrics
+from fairlead.telemetry.readings import COUNTERS, GAUGES, Reading
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -200,9 +201,9 @@ def test_commands_around_a_running_gateway_succeed(
         re.sub(r"\b(?:8080|8100|8101)\b", lambda match: ports[match[0]], command)
         for command in live_commands(block)
     ]
-    # `fairlead targets` asks the usual port when it is not told another.
+    # These ask the usual port when they are not told another.
     url = f"--url {documented_gateway.url}"
-    commands = [command.replace("fairlead targets", f"fairlead targets {url}") for command in commands]
+    commands = [re.sub(r"fairlead (targets|limits show)", rf"\g<0> {url}", command) for command in commands]
     with contextlib.ExitStack() as stack:
         for command in commands:
             if command.startswith(SERVERS):
@@ -220,8 +221,9 @@ def test_commands_around_a_running_gateway_succeed(
 
 
 def test_the_page_for_operators_names_every_metric() -> None:
-    gauges = [Gauge(name=name, value=0, labels=labels) for name, (_, labels, _) in GAUGES.items()]
-    families = {family.name: family for family in Metrics().families(gauges)}
+    labels_of = {name: labels for name, (_, labels, *_) in (*GAUGES.items(), *COUNTERS.items())}
+    kept = [Reading(name=name, value=0, labels=labels) for name, labels in labels_of.items()]
+    families = {family.name: family for family in Metrics().families(kept)}
     page = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(fairlead_\w+)` \| (\w+) \|([^|]*)\|", page, re.MULTILINE)
     listed = {name: (kind, labels.strip()) for name, kind, labels in rows}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +18,10 @@ from fairlead.config import Config, files, parse, secrets
 from fairlead.config.litellm import Note, import_litellm
 from fairlead.config.schema import schema
 from fairlead.config.tree import Problem
-from fairlead.errors import ConfigError, UsageError
+from fairlead.errors import ConfigError, StorageError, UsageError
+from fairlead.gateway.db import list_keys
+from fairlead.limits.tree import orphans_text, unknown_tenants
+from fairlead.storage.connect import open_existing
 
 _STDIN: Final = "-"
 _Subparsers = argparse._SubParsersAction  # what `add_subparsers` returns has no public name
@@ -114,8 +119,9 @@ def check(args: argparse.Namespace) -> int:
     problems = list(loaded.problems)
     if args.secrets and loaded.config is not None:
         problems += _missing_secrets(loaded.config)
+    warnings = [] if problems or loaded.config is None else _orphaned_keys(loaded.config)
     if args.json:
-        result = {"file": loaded.source, "valid": not problems, "problems": problems}
+        result = {"file": loaded.source, "valid": not problems, "problems": problems, "warnings": warnings}
         print(msgspec.json.format(msgspec.json.encode(result)).decode())
         return 0 if not problems else ConfigError.exit_status
     if problems:
@@ -123,6 +129,8 @@ def check(args: argparse.Namespace) -> int:
     assert loaded.config is not None
     providers, models = len(loaded.config.providers), len(loaded.config.models)
     print(f"{loaded.source}: valid ({_count(providers, 'provider')}, {_count(models, 'model')})")
+    for warning in warnings:
+        print(f"fairlead: warning: {warning}", file=sys.stderr)
     return 0
 
 
@@ -134,6 +142,28 @@ def _missing_secrets(config: Config) -> list[Problem]:
         except ConfigError as error:
             problems.append(Problem(message=error.message, hint=error.hint, path=parse.path_text(path)))
     return problems
+
+
+def _orphaned_keys(config: Config) -> list[str]:
+    """What is to be told of keys in the state store whose tenants this configuration does not have."""
+    if not config.tenants:
+        return []
+
+    async def tenants() -> dict[str, str]:
+        store = await open_existing(config.state.dir)
+        if store is None:
+            return {}
+        try:
+            now = time.time()
+            return {key.id: key.tenant for key in await list_keys(store) if now < key.ends_at}
+        finally:
+            await store.close()
+
+    try:
+        orphans = unknown_tenants(config, asyncio.run(tenants()))
+    except StorageError as error:
+        return [f"whether every key has a tenant could not be checked: {error.message}"]
+    return [orphans_text(orphans)] if orphans else []
 
 
 def _count(number: int, noun: str) -> str:

@@ -24,6 +24,7 @@ from fairlead.config import Config
 from fairlead.errors import InvalidRequest, UsageError
 from fairlead.gateway import db
 from fairlead.gateway.keys import ADMIN, DEFAULT_TENANT, ENDPOINTS, Issued, Key, Scope, id_in
+from fairlead.limits.tree import Tree, require_tenant
 from fairlead.storage.connect import open_database
 from fairlead.storage.ports import Database
 
@@ -94,6 +95,8 @@ def _finish(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace],
 def _create(args: argparse.Namespace) -> int:
     now = time.time()
     endpoints = _split(args.endpoints) or ["*"]
+    if args.tenant != DEFAULT_TENANT:
+        _check_tenant(args)
     scope = Scope(
         name=args.name,
         tenant=args.tenant,
@@ -108,6 +111,16 @@ def _create(args: argparse.Namespace) -> int:
         raise _as_usage(error) from error
     _show_secret(issued, args, now)
     return 0
+
+
+def _check_tenant(args: argparse.Namespace) -> None:
+    """Refuse a tenant whose requests would be refused. Without a configuration any may have keys."""
+    path = find(args)
+    if path is not None:
+        try:
+            require_tenant(Tree(from_file(path).tenants), args.tenant)
+        except InvalidRequest as error:
+            raise _as_usage(error) from error
 
 
 def _list(args: argparse.Namespace) -> int:

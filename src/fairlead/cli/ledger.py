@@ -1,6 +1,6 @@
-"""What `fairlead usage` and `fairlead requests` share: the ledger, times and tables.
+"""What `fairlead usage`, `requests` and `explain` share: the ledger, times, money and tables.
 
-Both read the state store itself, with or without a running gateway.
+They read the state store itself, with or without a running gateway.
 """
 
 from __future__ import annotations
@@ -75,6 +75,19 @@ def seconds(duration_s: float | None) -> str:
     if not duration_s:
         return "-"
     return f"{duration_s * 1000:.0f} ms" if duration_s < 10 else f"{duration_s:.1f} s"
+
+
+def usd(microusd: int | None) -> str:
+    """Micro-dollars as dollars, exact; `-` for what is not known."""
+    if microusd is None:
+        return "-"
+    sign, microusd = ("-", -microusd) if microusd < 0 else ("", microusd)
+    return f"{sign}{microusd // 1_000_000:,}.{microusd % 1_000_000:06d}"
+
+
+def printable(text: str) -> str:
+    """`text` with `?` for what does not print: names and messages from outside must not move the cursor."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = ()) -> str:

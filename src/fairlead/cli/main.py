@@ -27,10 +27,12 @@ GROUPS: Final = {
     "demo": ("fairlead.cli.demo", "run the gateway on simulated engines, with traffic and faults"),
     "config": ("fairlead.cli.config", "check, show and import the configuration"),
     "keys": ("fairlead.cli.keys", "make, list, revoke and rotate API keys"),
-    "usage": ("fairlead.cli.usage", "show tokens and requests by model, key and day"),
+    "usage": ("fairlead.cli.usage", "show requests, tokens and cost by model, key and day"),
     "requests": ("fairlead.cli.requests", "show recent requests and how they went"),
+    "explain": ("fairlead.cli.explain", "tell why a request went as it did"),
+    "limits": ("fairlead.cli.limits", "show how the limits of a tenant stand"),
     "targets": ("fairlead.cli.targets", "show the targets of a running gateway and their breakers"),
-    "simulate": ("fairlead.cli.simulate", "run a simulated inference engine"),
+    "simulate": ("fairlead.cli.simulate", "run a simulated inference engine, or experiments"),
 }
 """Groups of commands, by hand: name to (module, one line of help)."""
 

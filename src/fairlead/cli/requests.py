@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from fairlead.cli.ledger import date, moment, read, say, seconds, table, write_json
+from fairlead.cli.ledger import date, moment, printable, read, say, seconds, table, usd, write_json
 from fairlead.cli.settings import add_config_options
 from fairlead.errors import UsageError
 from fairlead.telemetry.db import Entry, Filter, Ledger
@@ -16,9 +16,10 @@ from fairlead.telemetry.histogram import quantile
 from fairlead.types import ITL_BOUNDS_S, Attempt, Outcome, RequestRecord
 
 _HEAD: Final = (
-    "TIME", "ID", "TENANT", "MODEL", "TARGET", "STATUS", "OUTCOME", "INPUT", "OUTPUT", "TTFT", "DURATION",
+    "TIME", "ID", "TENANT", "MODEL", "TARGET", "STATUS", "OUTCOME", "INPUT", "OUTPUT", "USD", "TTFT",
+    "DURATION",
 )  # fmt: skip
-_NUMBERS: Final = ("STATUS", "INPUT", "OUTPUT", "TTFT", "DURATION")
+_NUMBERS: Final = ("STATUS", "INPUT", "OUTPUT", "USD", "TTFT", "DURATION")
 _MOST: Final = 10_000
 
 
@@ -108,6 +109,7 @@ def as_table(entries: Sequence[Entry]) -> str:
             entry.outcome,
             str(entry.input_tokens),
             str(entry.output_tokens),
+            usd(entry.cost_microusd),
             seconds(entry.first_token_s),
             seconds(entry.duration_s),
         )
@@ -138,6 +140,7 @@ def as_text(record: RequestRecord) -> str:
         "tokens": f"{usage.input_tokens} in, {usage.output_tokens} out"
         + (f" ({details})" if details else "")
         + (", estimated" if record.usage_estimated else ""),
+        "cost": "not known" if record.cost_microusd is None else f"{usd(record.cost_microusd)} USD",
         "bytes": f"{record.bytes_in} in, {record.bytes_out} out",
         "duration": seconds(record.duration_s),
         "queue": seconds(record.queue_s),
@@ -151,7 +154,7 @@ def as_text(record: RequestRecord) -> str:
     if record.client_retry:
         lines["client's retry"] = str(record.client_retry)
     width = max(map(len, lines))
-    text = "".join(f"{_safe(name.ljust(width))}  {_safe(value)}\n" for name, value in lines.items())
+    text = "".join(f"{printable(name.ljust(width))}  {printable(value)}\n" for name, value in lines.items())
     return text + ("\n" + _attempts(record.attempts) if record.attempts else "")
 
 
@@ -169,20 +172,15 @@ def _attempts(attempts: Sequence[Attempt]) -> str:
         failure = attempt.failure
         rows.append(
             (
-                _safe(attempt.target) + (" (hedge)" if attempt.hedge else ""),
+                printable(attempt.target) + (" (hedge)" if attempt.hedge else ""),
                 f"{attempt.started_s * 1000:.1f} ms",
                 seconds(attempt.connect_s),
                 seconds(attempt.headers_s),
                 seconds(attempt.first_token_s),
                 seconds(attempt.ended_s),
                 str(attempt.status or "-"),
-                "ok" if failure is None else f"{failure.kind.value}: {_safe(failure.message)}",
+                "ok" if failure is None else f"{failure.kind.value}: {printable(failure.message)}",
             )
         )
     head = ("ATTEMPT", "AT", "CONNECT", "HEADERS", "FIRST TOKEN", "END", "STATUS", "RESULT")
     return table(head, rows, numbers=head[1:-1])
-
-
-def _safe(text: str) -> str:
-    """What an upstream wrote must not move the reader's cursor."""
-    return "".join(character if character.isprintable() else "?" for character in text)

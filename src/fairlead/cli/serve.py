@@ -24,7 +24,8 @@ import msgspec
 from fairlead import config as cfg
 from fairlead.cli.banner import banner
 from fairlead.cli.settings import add_config_options, load, state_dir
-from fairlead.errors import FairleadError, StorageError, UsageError
+from fairlead.config.tenant_rules import needs_shared_store
+from fairlead.errors import ConfigError, FairleadError, StorageError, UsageError
 
 _log: Final = logging.getLogger(__name__)
 
@@ -75,6 +76,10 @@ def _settings(args: argparse.Namespace) -> cfg.Config:
         port=args.port if args.port is not None else server.port,
         workers=args.workers if args.workers is not None else server.workers,
     )
+    # A worker is told of one process, and of all of them by its parent.
+    workers = server.workers if args.worker is None else int(args.worker.split("/")[1])
+    if fault := needs_shared_store(config, workers):
+        raise ConfigError(fault.message, hint=fault.hint, param="server.workers")
     return msgspec.structs.replace(config, server=server)
 
 

@@ -1,7 +1,9 @@
-"""`fairlead simulate engine`: run a simulated inference engine until it is told to stop.
+"""`fairlead simulate`: a simulated engine, and experiments on simulated ones.
 
-Prints one line with its address when it serves. SIGTERM and SIGINT end it;
-requests under way get a moment to finish.
+`engine` runs a simulated inference engine until it is told to stop; `fairness`
+is `cli.simulate_fairness`. The engine prints one line with its address when
+it serves. SIGTERM and SIGINT end it; requests under way get a moment to
+finish.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import signal
 from collections.abc import Mapping
 
+from fairlead.cli import simulate_fairness
 from fairlead.errors import FairleadError, InvalidRequest, UsageError
 from fairlead.simulate.engine import Latency, Limits
 from fairlead.simulate.faults import Fault, parse
@@ -22,7 +25,7 @@ _DRAIN_S = 1.0
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command group."""
-    group = subparsers.add_parser("simulate", help="run a simulated inference engine")
+    group = subparsers.add_parser("simulate", help="run a simulated inference engine, or experiments")
     commands = group.add_subparsers(dest="simulate_command", metavar="COMMAND", required=True)
     engine = commands.add_parser(
         "engine",
@@ -53,6 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     # Inherited from a parent whose end must be ours; nothing is read from it.
     engine.add_argument("--parent-fd", type=int, help=argparse.SUPPRESS)
     _add_timing(engine)
+    simulate_fairness.add_command(commands)
 
 
 def _add_timing(engine: argparse.ArgumentParser) -> None:

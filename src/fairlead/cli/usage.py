@@ -1,4 +1,4 @@
-"""`fairlead usage`: requests and tokens from the ledger, by model, key, tenant, target or day."""
+"""`fairlead usage`: requests, tokens and cost from the ledger, by model, key, tenant, target or day."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import time
 from collections.abc import Sequence
 from typing import Final, get_args
 
-from fairlead.cli.ledger import moment, read, say, seconds, table, write_json
-from fairlead.cli.settings import add_config_options
+from fairlead.cli.ledger import moment, printable, read, say, seconds, table, usd, write_json
+from fairlead.cli.settings import add_config_options, find, from_file
+from fairlead.config.fault import nearest
+from fairlead.limits.tree import Tree
 from fairlead.telemetry.db import By, Sum
 
-_NUMBERS: Final = ("REQUESTS", "FAILED", "REFUSED", "LEFT", "INPUT", "OUTPUT", "MEAN TTFT")
+_NUMBERS: Final = ("REQUESTS", "FAILED", "REFUSED", "LEFT", "INPUT", "OUTPUT", "USD", "UNPRICED", "MEAN TTFT")
 _FORMULA: Final = ("=", "+", "-", "@", "\t")
 
 
@@ -21,9 +23,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "usage",
-        help="show tokens and requests by model, key and day",
-        description="Requests and tokens from the ledger. Days and dates are UTC.",
+        help="show requests, tokens and cost by model, key and day",
+        description="Requests, tokens and cost from the ledger. Days and dates are UTC. UNPRICED are "
+        "requests whose cost is not known, because their target has no prices; they are not part of USD.",
     )
+    parser.add_argument("--tenant", metavar="T", help="only of this tenant and its sub-tenants")
     parser.add_argument(
         "--by", choices=get_args(By), default="model", help="how to group (default: %(default)s)"
     )
@@ -50,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     now = time.time()
     since = moment(args.since, "--since", now)
     until = None if args.until is None else moment(args.until, "--until", now)
-    sums = read(args, lambda ledger: ledger.usage(args.by, since=since, until=until))
+    tenants = None if args.tenant is None else _with_those_below(args)
+    sums = read(args, lambda ledger: ledger.usage(args.by, since=since, until=until, tenants=tenants))
     if args.json:
         write_json([_public(one) for one in sums])
     elif args.csv:
@@ -60,6 +65,17 @@ def run(args: argparse.Namespace) -> int:
     else:
         say(f"no requests since {args.since}")
     return 0
+
+
+def _with_those_below(args: argparse.Namespace) -> tuple[str, ...]:
+    """The tenant that is asked for and its sub-tenants, as far as the configuration knows them."""
+    path = find(args)
+    tree = Tree({} if path is None else from_file(path).tenants)
+    if not tree.knows(args.tenant):
+        # Its past is in the ledger all the same.
+        hint = nearest(args.tenant, tree.names())
+        say(f"no tenant is named `{printable(args.tenant)}` any more" + (f"; {hint}" if hint else ""))
+    return tree.below(args.tenant)
 
 
 def as_table(by: By, sums: Sequence[Sum]) -> str:
@@ -79,6 +95,8 @@ def _row(name: str, one: Sum) -> tuple[str, ...]:
         f"{one.client_gone:,}",
         f"{one.input_tokens:,}",
         f"{one.output_tokens:,}",
+        usd(_cost(one)),
+        f"{one.unpriced:,}",
         seconds(one.first_token_mean_s),
     )
 
@@ -94,6 +112,8 @@ def _total(sums: Sequence[Sum]) -> Sum:
         output_tokens=sum(one.output_tokens for one in sums),
         first_tokens=sum(one.first_tokens for one in sums),
         first_token_sum_s=sum(one.first_token_sum_s for one in sums),
+        cost_microusd=sum(one.cost_microusd for one in sums),
+        unpriced=sum(one.unpriced for one in sums),
     )
 
 
@@ -107,14 +127,29 @@ def _public(one: Sum) -> dict[str, str | int | float | None]:
         "client_gone": one.client_gone,
         "input_tokens": one.input_tokens,
         "output_tokens": one.output_tokens,
+        "cost_microusd": one.cost_microusd,
+        "unpriced": one.unpriced,
         "first_token_mean_s": None if mean is None else round(mean, 6),
     }
 
 
 def _write_csv(by: By, sums: Sequence[Sum]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    empty = Sum(name="")
-    writer.writerow([by, *list(_public(empty))[1:]])
+    writer.writerow([by, *list(_for_spreadsheet(Sum(name="")))[1:]])
     for one in sums:
         name = f"'{one.name}" if one.name.startswith(_FORMULA) else one.name
-        writer.writerow([name, *list(_public(one).values())[1:]])
+        writer.writerow([name, *list(_for_spreadsheet(one).values())[1:]])
+
+
+def _for_spreadsheet(one: Sum) -> dict[str, str | int | float | None]:
+    """As `_public`, with the cost in dollars; nothing where none is known."""
+    cost = None if _cost(one) is None else usd(one.cost_microusd).replace(",", "")
+    return {
+        "cost_usd" if name == "cost_microusd" else name: cost if name == "cost_microusd" else value
+        for name, value in _public(one).items()
+    }
+
+
+def _cost(one: Sum) -> int | None:
+    """Micro-dollars; None when no cost is known, which is not the same as none."""
+    return one.cost_microusd or (None if one.unpriced else 0)

@@ -17,6 +17,9 @@ Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Amount = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+Quota = Annotated[int, Meta(ge=1, le=1_000_000_000, extra={"hint": "leave it out where there is no limit"})]
+"""Requests, tokens or places of one limit."""
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -145,6 +148,18 @@ class Target(_Section, frozen=True, kw_only=True):
     )
     input_usd_per_mtok: Annotated[Amount | None, Meta(description="Price per million input tokens.")] = None
     output_usd_per_mtok: Annotated[Amount | None, Meta(description="Price per million output tokens.")] = None
+    cache_read_usd_per_mtok: Annotated[
+        Amount | None,
+        Meta(
+            description="Price per million input tokens read from the provider's cache; as other input when left out."
+        ),
+    ] = None
+    cache_write_usd_per_mtok: Annotated[
+        Amount | None,
+        Meta(
+            description="Price per million input tokens written to the provider's cache; as other input when left out."
+        ),
+    ] = None
     timeouts: Annotated[Timeouts | None, Meta(description="Overrides of the model's time-outs.")] = None
 
 
@@ -188,6 +203,42 @@ class Fallbacks(_Section, frozen=True, kw_only=True):
     cost_cap: Annotated[list[str], Meta(description="When the estimated cost is above `max_cost_usd`.")] = []
 
 
+class RouteCache(_Section, frozen=True, kw_only=True):
+    """Which answers of a model are kept and given again to the same request. `{}` takes the defaults."""
+
+    ttl_s: Annotated[Seconds, Meta(description="How long an answer is given again.")] = 3600.0
+    max_temperature: Annotated[
+        Amount,
+        Meta(description="Requests above it always ask the model; a request that names none counts as 1."),
+    ] = 1.0
+    max_choices: Annotated[
+        Count, Meta(description="Requests for more answers at once (`n`) always ask the model.")
+    ] = 1
+    tool_calls: Annotated[bool, Meta(description="Keep answers that call tools too.")] = False
+    media: Annotated[
+        bool,
+        Meta(
+            description="Keep answers to requests with images, audio or files too; a URL counts, not what it leads to."
+        ),
+    ] = False
+    scope: Annotated[
+        str | None,
+        Meta(
+            description="Entry of `cache.scopes` whose tenants share answers; when left out each has its own."
+        ),
+    ] = None
+    version: Annotated[
+        str, Meta(description="Any text; with another one nothing that was kept before is given again.")
+    ] = ""
+    stale_on_outage_s: Annotated[
+        Seconds | None,
+        Meta(
+            description="How long after `ttl_s` an answer may still be given, flagged, when every target is down; "
+            "never when left out."
+        ),
+    ] = None
+
+
 class Model(_Section, frozen=True, kw_only=True):
     """A model name that clients may ask for. A `*` in the name matches the rest."""
 
@@ -200,10 +251,14 @@ class Model(_Section, frozen=True, kw_only=True):
     max_cost_usd: Annotated[Amount | None, Meta(description="Largest estimated cost of one request.")] = None
     timeouts: Annotated[Timeouts, Meta(description="Time-outs of its targets.")] = Timeouts()
     hedge: Annotated[Hedge | None, Meta(description="Hedging; off when left out.")] = None
+    max_wait_s: Annotated[
+        Seconds, Meta(description="Longest wait for a place at a target whose capacity is taken.")
+    ] = 60.0
     continue_cut_streams: Annotated[
         bool,
         Meta(description="Continue a stream that was cut by prefilling what was sent, where a target can."),
     ] = False
+    cache: Annotated[RouteCache | None, Meta(description="Keep answers; off when left out.")] = None
 
 
 class Breaker(_Section, frozen=True, kw_only=True):
@@ -280,6 +335,193 @@ class Ledger(_Section, frozen=True, kw_only=True):
     ] = 200_000
 
 
+class _Limit(_Section, frozen=True, kw_only=True):
+    """What every kind of limit has."""
+
+    shadow: Annotated[
+        bool, Meta(description="Only count and report what would have been refused; refuse nothing.")
+    ] = False
+    warn_at: Annotated[
+        list[Share], Meta(description="Fractions of the limit at which to warn, once a window each.")
+    ] = []
+    on_store_failure: Annotated[
+        Literal["closed", "bounded"],
+        Meta(
+            description="When the shared store cannot be asked: refuse, or admit up to `limits.bounded_share` "
+            "of the limit, counted by each process for itself."
+        ),
+    ] = "closed"
+
+
+class Rate(_Limit, frozen=True, kw_only=True):
+    """A rate with its options; a plain number is the same as `{limit: NUMBER}`."""
+
+    limit: Annotated[Quota, Meta(description="How many per minute.")]
+    burst: Annotated[
+        Quota | None, Meta(description="The most at once after a pause; a whole minute's when left out.")
+    ] = None
+
+
+class TokenRate(Rate, frozen=True, kw_only=True):
+    """A rate of tokens with its options; a plain number is the same as `{limit: NUMBER}`."""
+
+    input_weight: Annotated[float, Meta(ge=0, le=1000, description="What one input token counts.")] = 1.0
+    output_weight: Annotated[float, Meta(ge=0, le=1000, description="What one output token counts.")] = 1.0
+
+
+class Places(_Limit, frozen=True, kw_only=True):
+    """A number of places with its options; a plain number is the same as `{limit: NUMBER}`."""
+
+    limit: Annotated[Quota, Meta(description="How many at the same time.")]
+
+
+class Budget(_Limit, frozen=True, kw_only=True):
+    """Money that may be spent in a stretch of the calendar."""
+
+    usd: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1_000_000_000,
+            description="The amount.",
+            extra={"hint": "leave the budget out where there is no limit"},
+        ),
+    ]
+    per: Annotated[
+        Literal["hour", "day", "week", "month"],
+        Meta(description="The window: a clock hour, a day, a week from Monday, or a calendar month."),
+    ]
+    timezone: Annotated[
+        str, Meta(description="IANA name of the time zone whose calendar counts, such as `Europe/Berlin`.")
+    ] = "UTC"
+
+
+class ModelLimits(_Section, frozen=True, kw_only=True):
+    """Limits of one node for one model."""
+
+    requests_per_minute: Annotated[Quota | Rate | None, Meta(description="Requests that may begin.")] = None
+    tokens_per_minute: Annotated[
+        Quota | TokenRate | None,
+        Meta(description="Tokens, input and output together; reserved first and settled to what was used."),
+    ] = None
+    concurrent_requests: Annotated[
+        Quota | Places | None, Meta(description="Requests under way at the same time.")
+    ] = None
+    budgets: Annotated[list[Budget], Meta(description="Spending limits, at most one a window.")] = []
+
+
+class NodeLimits(ModelLimits, frozen=True, kw_only=True):
+    """Limits of one node of the tenant tree."""
+
+    models: Annotated[
+        dict[str, ModelLimits],
+        Meta(description="Limits for one model each, on top; a `*` in the name matches the rest."),
+    ] = {}
+
+
+class Tenant(_Section, frozen=True, kw_only=True):
+    """An organisation, team or project. A request must be within the limits of its key, of the key's tenant
+    and of every tenant above."""
+
+    parent: Annotated[str | None, Meta(description="The tenant above.")] = None
+    weight: Annotated[
+        float, Meta(gt=0, le=1_000_000, description="Share of the fair queue, relative to its siblings.")
+    ] = 1.0
+    priority: Annotated[
+        Literal["interactive", "batch"] | None,
+        Meta(description="Band of the fair queue; the parent's when left out, at the top `interactive`."),
+    ] = None
+    limits: Annotated[NodeLimits, Meta(description="Limits of all its keys and sub-tenants together.")] = (
+        NodeLimits()
+    )
+    each_key: Annotated[NodeLimits, Meta(description="Limits of each of its own keys.")] = NodeLimits()
+    keys: Annotated[
+        dict[str, NodeLimits],
+        Meta(description="Limits of one key, by its id or name; what they set replaces `each_key`'s."),
+    ] = {}
+
+
+class RedisStore(_Section, frozen=True, kw_only=True):
+    """A Redis or Valkey server that gateways share."""
+
+    url: Annotated[Secret, Meta(description="`redis://` or `rediss://` URL, as `env:NAME` or `file:PATH`.")]
+    prefix: Annotated[str, Meta(description="What every key begins with.")] = "fairlead:"
+    cluster: Annotated[bool, Meta(description="The URL is of a node of a cluster.")] = False
+    timeout_s: Annotated[Seconds, Meta(description="Longest wait for one answer.")] = 0.5
+
+
+class Leases(_Section, frozen=True, kw_only=True):
+    """Slices of the limits that each process holds, so that most requests need no round trip. Together the
+    processes may overshoot a limit by at most one slice each."""
+
+    enabled: Annotated[bool, Meta(description="Hold slices.")] = False
+    share: Annotated[Share, Meta(description="Size of a slice, of the limit.")] = 0.05
+    lifetime_s: Annotated[Seconds, Meta(description="Time after which an unused slice is given back.")] = 1.0
+
+
+class Limits(_Section, frozen=True, kw_only=True):
+    """Where the state of the tenants' limits is kept."""
+
+    store: Annotated[
+        Literal["memory", "redis"],
+        Meta(
+            description="`memory` is for one process and saved in the state store; several processes share `redis`."
+        ),
+    ] = "memory"
+    redis: Annotated[RedisStore | None, Meta(description="The shared store.")] = None
+    leases: Annotated[Leases, Meta(description="Local slices of the shared limits.")] = Leases()
+    bounded_share: Annotated[
+        Share,
+        Meta(description="Part of a limit that each process admits alone while the shared store is gone."),
+    ] = 0.1
+    assumed_output_tokens: Annotated[
+        Count,
+        Meta(description="Output to reserve when a request names no maximum and nothing was learned yet."),
+    ] = 1024
+    reservation_slack_s: Annotated[
+        Seconds,
+        Meta(
+            description="How much longer than the longest request a reservation lasts. Budgets are exact over outages of the shared store that are shorter."
+        ),
+    ] = 60.0
+
+
+class CacheScope(_Section, frozen=True, kw_only=True):
+    """Tenants that may be given each other's answers."""
+
+    tenants: Annotated[
+        list[str],
+        Meta(min_length=1, description="Their names; `*` is every tenant. Sub-tenants are not meant."),
+    ]
+
+
+class Cache(_Section, frozen=True, kw_only=True):
+    """Where answers are kept. Which ones is said by each model: `models.NAME.cache`."""
+
+    max_bytes: Annotated[
+        int, Meta(ge=1_048_576, description="Memory for answers, per worker, bookkeeping included.")
+    ] = 268_435_456
+    max_entry_bytes: Annotated[int, Meta(ge=1024, description="Largest answer that is kept, in bytes.")] = (
+        1_048_576
+    )
+    store: Annotated[
+        Literal["disk", "redis", "none"],
+        Meta(
+            description="What is behind the memory: a file in `state.dir`, a server that gateways share, or nothing."
+        ),
+    ] = "disk"
+    disk_bytes: Annotated[
+        int, Meta(ge=1_048_576, description="Size of the answers in the file; what ends soonest is dropped.")
+    ] = 2_147_483_648
+    redis: Annotated[RedisStore | None, Meta(description="The shared store.")] = None
+    lookup_timeout_s: Annotated[
+        Seconds, Meta(description="Longest wait for what is behind the memory; then the model is asked.")
+    ] = 0.1
+    scopes: Annotated[
+        dict[str, CacheScope], Meta(description="Tenants that share answers, by a name of their own.")
+    ] = {}
+
+
 class Config(_Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -288,6 +530,11 @@ class Config(_Section, frozen=True, kw_only=True):
     auth: Annotated[Auth, Meta(description="Who may call.")] = Auth()
     providers: Annotated[dict[str, Provider], Meta(description="Upstreams by name.")] = {}
     models: Annotated[dict[str, Model], Meta(description="Routes by model name.")] = {}
+    tenants: Annotated[
+        dict[str, Tenant], Meta(description="Who shares the gateway, and what each may take; by name.")
+    ] = {}
+    limits: Annotated[Limits, Meta(description="How limits are kept.")] = Limits()
+    cache: Annotated[Cache, Meta(description="Where answers are kept.")] = Cache()
     outages: Annotated[Outages, Meta(description="What happens when upstreams fail.")] = Outages()
     logs: Annotated[Logs, Meta(description="Logging.")] = Logs()
     ledger: Annotated[Ledger, Meta(description="The record of requests.")] = Ledger()

@@ -23,11 +23,10 @@ import yaml
 from msgspec import inspect
 
 from fairlead.config import rules, secrets, tree
+from fairlead.config.fault import Path, nearest
 from fairlead.config.options import Config, Secret
 from fairlead.config.tree import Problem
 from fairlead.errors import ConfigError
-
-Path = tuple[str | int, ...]
 
 _MAX_NODES: Final = 200_000
 """Nodes looked at, aliases expanded: an alias bomb ends here."""
@@ -183,7 +182,7 @@ class _Decoder:
             message = f"more than {_MAX_NODES} values; aliases count each time they are used"
             raise tree.Unreadable(Problem(message=message, line=node.line, column=node.column))
         self._places.setdefault(path, (node.line, node.column))
-        kind = _bare(kind)
+        declared, kind = kind, _bare(kind)
         if isinstance(kind, inspect.UnionType):
             if _is_null(node) and any(isinstance(member, inspect.NoneType) for member in kind.types):
                 return None
@@ -198,7 +197,7 @@ class _Decoder:
             case inspect.ListType():
                 return self._list(node, kind, path)
             case _:
-                return self._scalar(node, kind, path)
+                return self._scalar(node, kind, path, declared)
 
     def _struct(self, node: tree.Node, kind: inspect.StructType, path: Path) -> object:
         mapping = self._mapping(node, path)
@@ -215,7 +214,7 @@ class _Decoder:
                 good = good and values[field.name] is not _BAD
             elif path or not key.startswith(_EXTENSION):
                 # Keys `x-...` of the whole file are free: a place for anchors.
-                hint = rules.nearest(key, known) or "known here: " + ", ".join(known)
+                hint = nearest(key, known) or "known here: " + ", ".join(known)
                 self._report(name, (*path, key), "unknown option", hint)
                 good = False
         for field in kind.fields:
@@ -265,12 +264,12 @@ class _Decoder:
         self._report(node, path, *wrong)
         return _BAD
 
-    def _scalar(self, node: tree.Node, kind: inspect.Type, path: Path) -> object:
+    def _scalar(self, node: tree.Node, kind: inspect.Type, path: Path, declared: inspect.Type) -> object:
         if isinstance(node, tree.Scalar):
             value = _read_scalar(node, kind)
             if value is not None:
                 return value
-        hint = _scalar_hint(node, kind, str(path[-1]) if path else "")
+        hint = _scalar_hint(node, kind, str(path[-1]) if path else "") or _declared_hint(declared)
         self._report(node, path, f"expected {_expected(kind)}, got {_got(node)}", hint)
         return _BAD
 
@@ -301,9 +300,13 @@ def _choose(node: tree.Node, kind: inspect.UnionType) -> inspect.Type:
     members = [member for member in members if not isinstance(member, inspect.NoneType)]
     if len(members) == 1:
         return members[0]
-    # The one real union: text or a secret.
-    secret = isinstance(node, tree.Scalar) and secrets.is_reference(node.text)
-    return next(member for member in members if isinstance(member, inspect.StructType) is secret)
+    # A real union has two members: text or a secret, a number or options.
+    struct = next(member for member in members if isinstance(member, inspect.StructType))
+    if struct.cls is Secret:
+        meant = isinstance(node, tree.Scalar) and secrets.is_reference(node.text)
+    else:
+        meant = isinstance(node, tree.Mapping)
+    return struct if meant else next(member for member in members if member is not struct)
 
 
 def _is_null(node: tree.Node) -> bool:
@@ -362,7 +365,8 @@ def bounds(kind: inspect.IntType | inspect.FloatType) -> str:
     if kind.ge is not None and kind.le is not None:
         return f" from {kind.ge} to {kind.le}"
     limits = [(">=", kind.ge), (">", kind.gt), ("<=", kind.le), ("<", kind.lt)]
-    return "".join(f" {sign} {limit}" for sign, limit in limits if limit is not None)
+    parts = [f"{sign} {limit}" for sign, limit in limits if limit is not None]
+    return f" {' and '.join(parts)}" if parts else ""
 
 
 def _got(node: tree.Node) -> str:
@@ -377,12 +381,22 @@ def _got(node: tree.Node) -> str:
     return quoted if node.plain else f'the text "{quoted}"'
 
 
+def _declared_hint(kind: inspect.Type) -> str | None:
+    """What an option itself says to whoever gets it wrong; it may stand at a member of a union."""
+    while isinstance(kind, inspect.Metadata):
+        if kind.extra is not None and "hint" in kind.extra:
+            return str(kind.extra["hint"])
+        kind = kind.type
+    members = kind.types if isinstance(kind, inspect.UnionType) else ()
+    return next((hint for member in members if (hint := _declared_hint(member))), None)
+
+
 def _scalar_hint(node: tree.Node, kind: inspect.Type, name: str) -> str | None:
     if not isinstance(node, tree.Scalar):
         return None
     text = node.text
     if isinstance(kind, inspect.LiteralType):
-        return rules.nearest(text, [str(value) for value in kind.values])
+        return nearest(text, [str(value) for value in kind.values])
     if isinstance(kind, inspect.BoolType) and text.lower() in _LOOSE_BOOLEANS:
         return f"write {_LOOSE_BOOLEANS[text.lower()]}"
     if isinstance(kind, inspect.IntType | inspect.FloatType):

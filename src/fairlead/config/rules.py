@@ -1,34 +1,22 @@
 """What the types of the options cannot say.
 
 Names must exist, options must belong to the provider's type, limits must not
-contradict each other, a fallback must end somewhere. Pure: a `Config` in,
+contradict each other, a fallback must end somewhere; `tenant_rules` has those
+of tenants and limits, `cache_rules` those of the cache. Pure: a `Config` in,
 `Fault`s out, in the order of the sections. Whether files, variables and
 upstreams exist is left to who uses them.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-import msgspec
-
-from fairlead.config import secrets
+from fairlead.config import cache_rules, secrets, tenant_rules
+from fairlead.config.fault import ADD_MODEL, Fault, Path, nearest, route_of
 from fairlead.config.options import Config, Model, Outages, Provider, Secret, Server, ServerTls, UpstreamTls
-
-Path = tuple[str | int, ...]
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """One broken rule: where, what, and perhaps what to do."""
-
-    path: Path
-    message: str
-    hint: str | None = None
-
 
 _PROVIDER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _REGION: Final = re.compile(r"[a-z0-9-]{1,40}\Z")
@@ -58,7 +46,6 @@ _ONLY_FOR: Final = {
     "session_token": ("bedrock",),
     "api_version": ("azure", "anthropic"),
 }
-_ADD_MODEL: Final = "add it under `models`"
 _FALLBACK_KINDS: Final = ("any", "context_window", "content_policy", "cost_cap")
 
 
@@ -70,14 +57,10 @@ def faults(config: Config) -> list[Fault]:
     for name, model in config.models.items():
         found += _model(name, model, config.providers)
     found += _fallbacks(config.models)
+    found += tenant_rules.faults(config)
+    found += cache_rules.faults(config)
     found += _outages(config.outages)
     return found
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """A hint naming the known word that is closest to `name`, if any is close."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else None
 
 
 def url_fault(url: str) -> str | None:
@@ -96,22 +79,6 @@ def url_fault(url: str) -> str | None:
     if not url.isascii() or any(char <= " " or char == "\x7f" or char in '"<>\\^`{|}' for char in url):
         return "a URL must not hold spaces or special characters"
     return None
-
-
-def route_of(name: str, models: Collection[str]) -> str | None:
-    """The entry under `models` that serves `name`.
-
-    The exact one, else the wildcard with the longest fixed part: the router's rule.
-    """
-    if name in models:
-        return name
-    best: str | None = None
-    for pattern in models:
-        head, star, tail = pattern.partition("*")
-        fits = star and len(name) > len(head) + len(tail) and name.startswith(head) and name.endswith(tail)
-        if fits and (best is None or len(pattern) > len(best)):
-            best = pattern
-    return best
 
 
 def _server(server: Server) -> Iterator[Fault]:
@@ -234,7 +201,7 @@ def _fallbacks(models: Mapping[str, Model]) -> Iterator[Fault]:
                 path = ("models", name, "fallbacks", kind, index)
                 route = route_of(other, models)
                 if route is None:
-                    hint = nearest(other, [each for each in models if each != name]) or _ADD_MODEL
+                    hint = nearest(other, [each for each in models if each != name]) or ADD_MODEL
                     yield Fault(path, f"no model is named `{other}`", hint)
                 elif other in listed[:index]:
                     yield Fault(path, f"`{other}` is listed twice")

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from fairlead.config.options import Config, Secret
+from fairlead.config.options import Budget, Config, ModelLimits, NodeLimits, Places, Rate, Secret, TokenRate
 from fairlead.config.parse import bounds, builtins
 
 SCHEMA_ID: Final = "https://fairlead.dev/schema/fairlead.yaml.json"
@@ -22,6 +22,16 @@ _UNITS: Final = (
     (re.compile(r"_usd$"), "US dollars"),
     (re.compile(r"_tokens$|^context_window$"), "tokens"),
 )
+
+_SHOWN_AT: Final[dict[type, str]] = {
+    NodeLimits: "tenants.NAME.limits",
+    ModelLimits: "tenants.NAME.limits.models.NAME",
+    Rate: "tenants.NAME.limits.requests_per_minute",
+    TokenRate: "tenants.NAME.limits.tokens_per_minute",
+    Places: "tenants.NAME.limits.concurrent_requests",
+    Budget: "tenants.NAME.limits.budgets[]",
+}
+"""Structs that many options share, and the one place where the reference lists what they hold."""
 
 
 def schema() -> dict[str, Any]:
@@ -72,15 +82,17 @@ def _struct_options(kind: inspect.Type, prefix: str) -> Iterator[Option]:
         path = f"{prefix}{field.encode_name}"
         description, inner = _unwrap(field.type)
         nested, suffix = _nested(inner)
+        shown_at = path + suffix if nested is None else _SHOWN_AT.get(nested.cls, path + suffix)
+        here = shown_at == path + suffix
         yield Option(
             path=path,
-            type=_type_text(inner),
+            type=_type_text(inner) if here else f"{_type_text(inner)}, as `{shown_at}`",
             default=_default_text(field),
             unit=_unit(field.encode_name, inner),
             description=description,
             section=nested is not None,
         )
-        if nested is not None:
+        if nested is not None and here:
             yield from _struct_options(nested, f"{path}{suffix}.")
 
 
@@ -102,7 +114,9 @@ def _nested(kind: inspect.Type) -> tuple[inspect.StructType | None, str]:
     """The struct below an option, and how its path goes on."""
     (first, *more) = _members(kind)
     if more:
-        return None, ""
+        # A number or options: the options are what follows.
+        structs = [one for one in more if isinstance(one, inspect.StructType) and one.cls is not Secret]
+        return (structs[0], "") if structs else (None, "")
     if isinstance(first, inspect.StructType):
         return (first, "") if first.cls is not Secret else (None, "")
     if isinstance(first, inspect.DictType):
@@ -141,6 +155,8 @@ def _one_type_text(kind: inspect.Type) -> str:
 
 
 def _plural(text: str) -> str:
+    if "number" in text:
+        return text.replace("number", "numbers", 1)
     return {"section": "sections", "text": "texts", "text or secret": "texts or secrets"}.get(text, text)
 
 

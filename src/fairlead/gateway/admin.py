@@ -1,4 +1,4 @@
-"""The control API under `/admin/v1/`: keys, targets, requests, usage, configuration.
+"""The control API under `/admin/v1/`: keys, tenants, limits, targets, requests, usage, configuration.
 
 Every operation but the document itself needs a key with the `admin` scope.
 One table lists the operations; the OpenAPI document is made from it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
@@ -20,11 +21,16 @@ from fairlead import config as cfg
 from fairlead.config.parse import builtins
 from fairlead.errors import InvalidRequest, MethodNotAllowed, NotFound
 from fairlead.gateway import admin_data as data
+from fairlead.gateway import admin_limits as limits
 from fairlead.gateway import auth, db
 from fairlead.gateway.admin_openapi import Operation, document
-from fairlead.gateway.keys import Scope
+from fairlead.gateway.explain import explain
+from fairlead.gateway.keys import Scope, id_in
 from fairlead.gateway.pipeline import Pipeline
 from fairlead.gateway.router import Target
+from fairlead.limits.limiter import Limiter
+from fairlead.limits.shared import SharedLimiter
+from fairlead.limits.tree import require_tenant
 from fairlead.net.server import Call
 from fairlead.storage.ports import Database
 from fairlead.telemetry.db import Filter, Ledger
@@ -41,6 +47,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: Callable[[], Pipeline]
     config: Callable[[], cfg.Config]
     targets: Callable[[], Sequence[Target]]
+    limiter: Callable[[], Limiter]
+    shared_limiter: Callable[[], SharedLimiter | None]
+    """The same limits where several processes share their state."""
     database: Database
     ledger: Ledger | None
     started_at: float
@@ -68,7 +77,7 @@ class Admin:
         self._operations = _operations(self)
         self._document = msgspec.json.encode(document(self._operations, __version__))
         self._patterns = [
-            (re.compile(re.escape(operation.path).replace(r"\{id\}", "([^/]+)")), operation)
+            (re.compile(re.sub(r"\\\{\w+\\\}", "([^/]+)", re.escape(operation.path))), operation)
             for operation in self._operations
         ]
 
@@ -163,6 +172,7 @@ class Admin:
     async def create_key(self, request: _Request) -> data.KeyView:
         """Make a key. The answer holds its secret, this once."""
         body: data.KeyBody = request.body
+        require_tenant(self._facts.limiter().tree, body.tenant)
         now = time.time()
         scope = Scope(
             name=body.name,
@@ -216,10 +226,44 @@ class Admin:
         """Everything the ledger holds of one request."""
         return data.RequestDetail(data=await self._ledger().get(request.id))
 
+    async def explain(self, request: _Request) -> data.ExplanationView:
+        """Why a request was admitted, queued, limited, routed and answered as it was."""
+        return data.ExplanationView(data=explain(await self._ledger().get(request.id)))
+
+    async def list_tenants(self, _: _Request) -> limits.TenantList:
+        """Every tenant, each after the one above it."""
+        now = time.time()
+        keys = await db.list_keys(self._facts.database)
+        count = Counter(key.tenant for key in keys if now < key.ends_at)
+        return limits.TenantList(data=limits.tenant_views(self._facts.limiter().tree, count))
+
+    async def show_limits(self, request: _Request) -> limits.LimitsView:
+        """How the limits of a tenant, of those above it and perhaps of one of its keys stand."""
+        facts, tenant = self._facts, request.id
+        path = limits.known_tenant(facts.limiter().tree, tenant)
+        key_id = None
+        shared = facts.shared_limiter()
+        states = facts.limiter().show(tenant) if shared is None else await shared.show(tenant)
+        query: limits.LimitsQuery = request.query
+        if query.key is not None:
+            key = await db.find(facts.database, id_in(query.key) or query.key)
+            if key.tenant != tenant:
+                raise NotFound(f"the API key {key.id} belongs to the tenant `{key.tenant}`", param="key")
+            key_id, whose = key.id, (tenant, key.id, key.name)
+            states += facts.limiter().show_key(*whose) if shared is None else await shared.show_key(*whose)
+        return limits.LimitsView(
+            tenant=tenant,
+            path=path,
+            key_id=key_id,
+            store="memory" if shared is None else "redis",
+            data=limits.limit_views(states),
+        )
+
     async def usage(self, request: _Request) -> data.UsageList:
-        """Requests and tokens by group."""
+        """Requests, tokens and cost by group."""
         query: data.UsageQuery = request.query
-        sums = await self._ledger().usage(query.by, since=query.since, until=query.until)
+        tenants = None if query.tenant is None else self._facts.limiter().tree.below(query.tenant)
+        sums = await self._ledger().usage(query.by, since=query.since, until=query.until, tenants=tenants)
         return data.UsageList(
             data=tuple(msgspec.convert(entry, data.UsageEntry, from_attributes=True) for entry in sums)
         )
@@ -256,8 +300,17 @@ def _operations(admin: Admin) -> tuple[Operation, ...]:
             answer=data.KeyView,
             status=201,
         ),
+        Operation("GET", "/tenants", admin.list_tenants, answer=limits.TenantList),
+        Operation(
+            "GET",
+            "/limits/{tenant}",
+            admin.show_limits,
+            query=limits.LimitsQuery,
+            answer=limits.LimitsView,
+        ),
         Operation("GET", "/requests", admin.list_requests, query=data.RequestQuery, answer=data.RequestList),
         Operation("GET", "/requests/{id}", admin.show_request, answer=data.RequestDetail),
+        Operation("GET", "/explain/{request_id}", admin.explain, answer=data.ExplanationView),
         Operation("GET", "/usage", admin.usage, query=data.UsageQuery, answer=data.UsageList),
         Operation("GET", "/config", admin.show_config, answer=data.ConfigView),
         Operation("POST", "/reload", admin.reload, answer=data.Done),

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from fairlead.gateway.explain import Explanation
 from fairlead.gateway.keys import DEFAULT_TENANT, ENDPOINTS, Key
 from fairlead.gateway.router import Target
 from fairlead.types import Outcome, RequestRecord
@@ -89,6 +90,7 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     by: Literal["model", "key", "tenant", "target", "day"] = "model"
     since: Time = 0.0
     until: Time | None = None
+    tenant: Annotated[str | None, Meta(description="Only of this tenant and its sub-tenants.")] = None
 
 
 class NoQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -174,6 +176,8 @@ class RequestEntry(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     first_token_s: float
     duration_s: float
+    cost_microusd: int | None
+    """In micro-dollars; null where it is not known."""
 
 
 class RequestList(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,6 +196,10 @@ class UsageEntry(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int
     output_tokens: int
     first_token_mean_s: float | None
+    cost_microusd: int
+    """In micro-dollars, of the requests whose cost is known."""
+    unpriced: int
+    """Requests with tokens whose cost is not known: their target has no prices."""
 
 
 class UsageList(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,6 +208,12 @@ class UsageList(msgspec.Struct, frozen=True, kw_only=True):
 
 class RequestDetail(msgspec.Struct, frozen=True, kw_only=True):
     data: RequestRecord
+
+
+class ExplanationView(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request went as it did."""
+
+    data: Explanation
 
 
 class ConfigView(msgspec.Struct, frozen=True, kw_only=True):

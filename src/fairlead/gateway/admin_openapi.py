@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import msgspec
 
 from fairlead.gateway.admin_data import ErrorBody, NoQuery
 
+_VARIABLE: Final = re.compile(r"\{(\w+)\}")
 _REF: Final = "#/components/schemas/{name}"
 _ERRORS: Final = {
     "400": "The request is not valid.",
@@ -21,7 +23,7 @@ _ERRORS: Final = {
 class Operation:
     """One operation: how it is asked for and what it gives."""
 
-    __slots__ = ("answer", "body", "method", "path", "query", "run", "status")
+    __slots__ = ("answer", "body", "method", "path", "query", "run", "status", "variable")
 
     def __init__(
         self,
@@ -38,7 +40,7 @@ class Operation:
 
         Args:
             method: of HTTP.
-            path: under `/admin/v1`; `{id}` stands for one segment.
+            path: under `/admin/v1`; one name in braces, such as `{id}`, stands for a segment.
             run: what answers; its docstring is the summary.
             answer: the JSON it gives.
             query: its parameters.
@@ -52,6 +54,9 @@ class Operation:
         self.query = query
         self.body = body
         self.status = status
+        found = _VARIABLE.search(path)
+        self.variable = found[1] if found else None
+        """The name of the path's variable part."""
 
 
 def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
@@ -72,7 +77,7 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         "info": {
             "title": "Fairlead control API",
             "version": version,
-            "description": "Keys, targets, requests, usage and configuration of a gateway.",
+            "description": "Keys, tenants, limits, targets, requests, usage and configuration of a gateway.",
         },
         "paths": paths,
         "components": {
@@ -92,7 +97,7 @@ def _operation(operation: Operation, schemas: dict[Any, Any], components: dict[s
         }
     }
     failures = dict(_ERRORS)
-    if "{id}" in operation.path or operation.body is not None or "request" in name or name == "usage":
+    if operation.variable or operation.body is not None or "request" in name or name == "usage":
         failures["404"] = "There is nothing under this name."
     if operation.path.startswith("/keys"):
         failures["409"] = "The key has been revoked already."
@@ -117,10 +122,9 @@ def _operation(operation: Operation, schemas: dict[Any, Any], components: dict[s
 
 def _parameters(operation: Operation, components: dict[str, Any]) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = []
-    if "{id}" in operation.path:
-        parameters.append(
-            {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        )
+    if operation.variable:
+        schema = {"type": "string", "minLength": 1}
+        parameters.append({"name": operation.variable, "in": "path", "required": True, "schema": schema})
     for name, schema in components[operation.query.__name__].get("properties", {}).items():
         parameters.append({"name": name, "in": "query", "required": False, "schema": _stated(schema)})
     return parameters

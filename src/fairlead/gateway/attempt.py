@@ -30,6 +30,7 @@ from fairlead.errors import (
 from fairlead.gateway.router import Target
 from fairlead.gateway.stream import Reader
 from fairlead.gateway.upstream import Upstream
+from fairlead.limits.flows import Entry
 from fairlead.net.client import Client, Connection, ResponseHead
 from fairlead.providers.dialect import Glimpse
 from fairlead.types import Failure, FailureKind
@@ -76,7 +77,7 @@ class UpstreamCall:
 
     __slots__ = (
         "accept", "body", "commit_tokens", "conn", "connect_s", "deadline", "first_token", "first_token_by",
-        "glimpse", "head", "headers", "headers_by", "hedge", "ignored", "min_tokens_per_s", "native",
+        "glimpse", "head", "headers", "headers_by", "hedge", "ignored", "min_tokens_per_s", "native", "place",
         "reader", "request", "started", "target", "upstream",
     )  # fmt: skip
 
@@ -114,6 +115,8 @@ class UpstreamCall:
         self.native = native
         self.ignored = ignored
         self.hedge = False
+        self.place: Entry | None = None
+        """Held at the target from the moment it was given until the attempt has ended."""
         self.body = b""
         """The whole answer for the client, or what a stream relays first."""
         self.started = self.connect_s = self.headers = self.first_token = 0.0

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -112,17 +112,23 @@ class Grant:
 class KeySnapshot:
     """All keys as they were at one revision. Immutable: a change makes another snapshot."""
 
-    __slots__ = ("_grants", "_ids", "revision")
+    __slots__ = ("_grants", "_ids", "mark", "revision")
 
     def __init__(self, keys: Iterable[Key] = (), revision: int = -1) -> None:
         """A snapshot of these keys; a negative revision says that none was loaded yet."""
         self.revision = revision
+        self.mark = object()
+        """Stands for this snapshot where something is remembered of it, without keeping all keys alive."""
         self._grants: dict[bytes, Grant] = {}
         self._ids: dict[str, bytes] = {}
         self._add(keys)
 
     def __len__(self) -> int:
         return len(self._grants)
+
+    def valid(self, now: float) -> Iterator[Key]:
+        """Every key that has not ended at `now` (Unix seconds)."""
+        return (grant.key for grant in self._grants.values() if now < grant.ends_at)
 
     def changed(self, keys: Iterable[Key], revision: int) -> KeySnapshot:
         """This snapshot with some keys added or replaced."""

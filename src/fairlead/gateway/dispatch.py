@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from typing import Final
 
 from fairlead import config as cfg
@@ -18,18 +18,21 @@ from fairlead.gateway.attempt import AttemptFailed, UpstreamCall, ask
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.hedge import HedgeShare, race
 from fairlead.gateway.prepare import Asked
+from fairlead.gateway.queue import TargetQueue, turn
+from fairlead.gateway.rate_headers import rate_facts
 from fairlead.gateway.refusal import client_error
 from fairlead.gateway.retry import RetryBudget, Step, decide
-from fairlead.gateway.router import Load, Route, RouteTable, Target
-from fairlead.gateway.waiting import WaitingRoom
+from fairlead.gateway.router import Route, RouteTable, Target
+from fairlead.limits.flows import Entry
 from fairlead.net.client import Client
-from fairlead.providers.estimate import estimate_from_body
+from fairlead.telemetry.cost import cost_microusd
 from fairlead.types import Attempt, Failure, FailureKind, Usage
 
 _TRIAL_PATIENCE_S: Final = 2.0
 """Least time a half-open target's trial gets for its first token when others could answer."""
 _TIMER_SLACK_S: Final = 0.005
 _MOST_OUTPUT_TOKENS: Final = 1_000_000_000
+_MOST_ANSWERS: Final = 1000
 _ASSUMED_OUTPUT_TOKENS: Final = 1024
 """Output assumed for cost caps when a request names no maximum."""
 
@@ -43,7 +46,6 @@ class Dispatch:
         routes: RouteTable,
         client: Client,
         budget: RetryBudget,
-        waiting: WaitingRoom,
         retry: cfg.Retry,
         roll: Callable[[], float],
     ) -> None:
@@ -53,7 +55,6 @@ class Dispatch:
             routes: models and their targets, for fallbacks.
             client: the upstream client.
             budget: the retry budget of the whole gateway.
-            waiting: where requests wait for a target's concurrency.
             retry: the configured bounds of retries.
             roll: a random number in [0, 1) at each call.
         """
@@ -61,15 +62,8 @@ class Dispatch:
         self.retry = retry
         self._routes = routes
         self._client = client
-        self._waiting = waiting
         self._roll = roll
         self._hedges = HedgeShare()
-        # One target may serve several models, and its places are theirs together.
-        self._sharing: dict[Load, list[str]] = {}
-        for route in routes.routes:
-            for target in route.targets:
-                if target.config.max_concurrency is not None:
-                    self._sharing.setdefault(target.load_state, []).append(route.name)
 
     async def answer(self, ex: Exchange, asked: Asked) -> UpstreamCall:
         """The first answer worth committing to, over the route and its fallbacks.
@@ -93,6 +87,8 @@ class Dispatch:
                 raise DeadlineExceeded(message) from last
             pending[:0] = self._fallbacks(route, failure, seen)
             if not pending:
+                if isinstance(last.__cause__, Overloaded):
+                    raise last.__cause__
                 raise client_error(failure, last.body) from last
             route, asked.model = pending.pop(0)
             ex.route = route
@@ -112,23 +108,24 @@ class Dispatch:
         config = route.config
         prefix = asked.affinity() if config.strategy == "prefix-affinity" else b""
         again: Target | None = None
-        woken = False
         while True:
             now = time.monotonic()
             target = again or route.choose(tried=tried, now=now, roll=self._roll(), prefix=prefix)
-            again = None
-            if target is None:
-                if failure is not None:
+            place: Entry | None = None
+            if target is not None and target.queue is not None:
+                place = target.queue.enter(asked.share(), now)
+            if target is None or (place is None and target.queue is not None):
+                lines = _lines((again,) if again is not None else route.targets, () if again else tried, now)
+                if failure is not None and not lines:
                     raise failure
-                await self._wait(ex, route, now, woken=woken)
-                woken = True
-                continue
+                target, place = await self._turn(ex, asked, route, lines, now)
+            again = None
             attempts += 1
             tried[target] = tried.get(target, 0) + 1
             try:
                 if config.hedge is not None and ex.stream and attempts == 1:
-                    return await self._hedged(ex, asked, route, target, tried)
-                call = asked.for_target(target, keep_text=config.continue_cut_streams)
+                    return await self._hedged(ex, asked, route, target, place, tried)
+                call = self._prepared(asked, target, place, keep_text=config.continue_cut_streams)
                 await self.send(ex, route, call)
                 return call
             except AttemptFailed as failed:
@@ -151,7 +148,7 @@ class Dispatch:
                 await asyncio.sleep(decision.pause_s)
                 # Meanwhile its breaker may have opened; then nobody is left to ask.
                 # (The loop's timers may fire a little before the pause that the upstream asked for is over.)
-                if not target.admits(time.monotonic() + _TIMER_SLACK_S):
+                if not target.healthy(time.monotonic() + _TIMER_SLACK_S):
                     raise failure
                 again = target
             elif decision.step is not Step.NEXT:
@@ -175,6 +172,7 @@ class Dispatch:
         target.load_state.in_flight += 1
         failure: Failure | None = None
         answered = False
+        blamed = True
         _set_patience(call, ex, route, trial=trial)
         try:
             await ask(self._client, call)
@@ -184,22 +182,30 @@ class Dispatch:
             if not call.native:
                 failed.body = b""
             now = time.monotonic()
-            if failure.kind is FailureKind.TIMEOUT and now >= ex.deadline:
-                breaker.abandon()  # the caller's patience ended; that says nothing of the target
-            elif failed.stale:
-                breaker.abandon()  # servers close idle connections; the next one is new
+            if (
+                failure.kind is FailureKind.RATE_LIMITED
+                and failure.retry_after_s
+                and target.queue is not None
+            ):
+                target.queue.limited(failure.retry_after_s, now)
+            # A caller's patience that has ended says nothing of the target. Nor does a closed connection
+            # that had idled, as servers close them.
+            if failed.stale or (failure.kind is FailureKind.TIMEOUT and now >= ex.deadline):
+                blamed = False
             else:
                 breaker.fail(failure, now)
             raise
         finally:
             if not answered:
-                if failure is None:
+                if trial and (failure is None or not blamed):
                     breaker.abandon()
-                self.left(target)
+                self._leave(call, None, time.monotonic())
                 ex.attempts.append(_record(ex, call, failure))
         if trial:
             breaker.succeed(call.first_token)
         target.load_state.observe(call.first_token - started)
+        if call.place is not None:
+            _tell_queue(call)
 
     def close(
         self,
@@ -217,9 +223,7 @@ class Dispatch:
         late = failure is not None and failure.kind is FailureKind.TIMEOUT and now >= ex.deadline
         if failure is not None and not late:
             target.breaker.fail(failure, now)
-        elif abandoned or late:
-            target.breaker.abandon()
-        else:
+        elif not (abandoned or late):
             target.breaker.succeed(now)
         if call.reader is not None:
             # A whole answer's connection went back when its body was complete.
@@ -227,7 +231,7 @@ class Dispatch:
                 call.conn.release()
             else:
                 call.conn.abort()
-        self.left(target)
+        self._leave(call, usage, now)
         ex.attempts.append(_record(ex, call, failure, usage))
 
     def continuation(self, ex: Exchange, route: Route, failure: Failure, now: float) -> Target | None:
@@ -239,27 +243,48 @@ class Dispatch:
             return None
         return target
 
+    def hold(self, call: UpstreamCall, asked: Asked) -> bool:
+        """Take a place at the call's target, if it needs one, without a wait. False when there is none."""
+        queue = call.target.queue
+        if queue is not None:
+            call.place = queue.enter(asked.share(), time.monotonic())
+            return call.place is not None
+        return True
+
     async def _hedged(
-        self, ex: Exchange, asked: Asked, route: Route, first: Target, tried: dict[Target, int]
+        self,
+        ex: Exchange,
+        asked: Asked,
+        route: Route,
+        first: Target,
+        place: Entry | None,
+        tried: dict[Target, int],
     ) -> UpstreamCall:
         """Ask `first`, and a second target when it is slow to start; the first token wins."""
         hedge = route.config.hedge
         assert hedge is not None
         self._hedges.requested()
+        places = {first: place}
 
         def second() -> Target | None:
-            target = route.choose(tried=tried, now=time.monotonic(), roll=self._roll())
+            now = time.monotonic()
+            target = route.choose(tried=tried, now=now, roll=self._roll())
             if target is None or not self._hedges.allows(hedge.max_fraction):
                 return None
             cost = estimated_usd(target, asked)
             if cost is not None and cost > hedge.max_cost_usd:
                 return None
+            if target.queue is not None:
+                places[target] = target.queue.enter(asked.share(), now)
+                if places[target] is None:
+                    return None  # a hedge waits for nobody
             tried[target] = 1
             self._hedges.hedged()
             return target
 
         async def attempt(target: Target, hedged: bool) -> UpstreamCall:
-            call = asked.for_target(target, keep_text=route.config.continue_cut_streams)
+            keep_text = route.config.continue_cut_streams
+            call = self._prepared(asked, target, places.pop(target, None), keep_text=keep_text)
             call.hedge = hedged
             await self.send(ex, route, call)
             return call
@@ -269,37 +294,71 @@ class Dispatch:
 
         # A race needs tasks; this one is the only thing a request does in them.
         contest = race(attempt, first, second, discard, hedge.after_s)
-        return await asyncio.get_running_loop().create_task(contest)
+        try:
+            return await asyncio.get_running_loop().create_task(contest)
+        finally:
+            # A task that is cancelled before its first step never takes what was meant for it.
+            for target, unused in places.items():
+                if unused is not None and target.queue is not None:
+                    target.queue.give_back(unused, time.monotonic())
 
-    async def _wait(self, ex: Exchange, route: Route, now: float, *, woken: bool) -> None:
-        """No target admits a request now: wait for concurrency, or fail with an honest wait."""
-        wait_s = route.wait_s(now)
-        if wait_s == 0.0:
+    async def _turn(
+        self, ex: Exchange, asked: Asked, route: Route, lines: dict[TargetQueue, Target], now: float
+    ) -> tuple[Target, Entry | None]:
+        """No target has a place for this request now: wait for one, or fail with an honest wait."""
+        while lines:
+            begun = now
             try:
-                await self._waiting.wait(route.name, ex.deadline, woken=woken)
+                queue, place = await turn(
+                    list(lines), asked.share(), now, deadline=ex.deadline, max_wait_s=route.config.max_wait_s
+                )
             except Overloaded as error:
                 if time.monotonic() >= ex.deadline:
                     raise
                 raise AttemptFailed(_none(error.message, error.retry_after_s)) from error
             finally:
-                ex.queue_s += time.monotonic() - now
-            return
-        if wait_s is None:
-            raise AttemptFailed(_none(f"every target of `{route.name}` is drained", None))
-        if all(t.breaker.rate_limited(now) for t in route.targets if t.config.weight):
-            message = f"every target of `{route.name}` is at its rate limit"
-            limit = Failure(kind=FailureKind.RATE_LIMITED, message=message, retry_after_s=max(wait_s, 0.5))
-            raise AttemptFailed(limit)
-        last = next((t.breaker.last_failure for t in route.targets if t.breaker.last_failure), None)
-        reason = f"; last failure: {last.message}" if last is not None else ""
-        message = f"every target of `{route.name}` is down or paused{reason}"
-        raise AttemptFailed(_none(message, max(wait_s, 0.5)))
+                now = time.monotonic()
+                ex.queue_s += now - begun
+            target = lines[queue]
+            if target.healthy(now + _TIMER_SLACK_S):
+                return target, place
+            queue.give_back(place, now)  # it went down while the request waited for it
+            lines = _lines(lines.values(), (), now)
+        raise AttemptFailed(_nobody(route, now))
 
-    def left(self, target: Target) -> None:
-        """A request has left `target`: its place is free for whoever waits for one."""
+    def _prepared(
+        self, asked: Asked, target: Target, place: Entry | None, *, keep_text: bool
+    ) -> UpstreamCall:
+        """The request for a target at which it has a place; gives that back when there is no such request."""
+        try:
+            call = asked.for_target(target, keep_text=keep_text)
+        except BaseException:
+            if place is not None and target.queue is not None:
+                target.queue.give_back(place, time.monotonic())
+            raise
+        call.place = place
+        return call
+
+    def _leave(self, call: UpstreamCall, usage: Usage | None, now: float) -> None:
+        """A request has left its target: the place is free for whoever waits for one."""
+        target = call.target
         target.load_state.in_flight -= 1
-        for name in self._sharing.get(target.load_state, ()):
-            self._waiting.wake(name)
+        queue, place = target.queue, call.place
+        if queue is None or place is None:
+            return
+        call.place = None
+        if not call.first_token:
+            queue.give_back(place, now)
+        elif usage is None:
+            queue.leave(place, now)
+        else:
+            queue.leave(
+                place,
+                now,
+                input_tokens=usage.input_tokens,
+                cached_tokens=usage.cache_read_tokens,
+                output_tokens=usage.output_tokens,
+            )
 
     def _fallbacks(self, route: Route, failure: Failure, seen: set[str]) -> list[tuple[Route, str]]:
         """Routes to turn to after `failure`, with the model to ask for; each at most once per request."""
@@ -330,10 +389,49 @@ def estimated_usd(target: Target, asked: Asked) -> float | None:
         return None
     # JSON knows no largest integer, and floats do.
     output = min(max(asked.head.output_limit or _ASSUMED_OUTPUT_TOKENS, 0), _MOST_OUTPUT_TOKENS)
+    output *= min(max(asked.head.n or 1, 1), _MOST_ANSWERS)
     return (
-        estimate_from_body(asked.ex.body) * (config.input_usd_per_mtok or 0.0)
+        asked.prompt_tokens() * (config.input_usd_per_mtok or 0.0)
         + output * (config.output_usd_per_mtok or 0.0)
     ) / 1e6
+
+
+def _nobody(route: Route, now: float) -> Failure:
+    """Why no target of the route can be asked, now or after a wait for a place."""
+    wait_s = route.wait_s(now)
+    if wait_s is None:
+        return _none(f"every target of `{route.name}` is drained", None)
+    last = [target.breaker.last_failure for target in route.targets]
+    limited = all(target.breaker.rate_limited(now) for target in route.targets)
+    reason = next((f"; {failure.message}" for failure in last if failure is not None), "")
+    if limited:
+        message = f"every target of `{route.name}` is rate limited upstream"
+        return Failure(kind=FailureKind.RATE_LIMITED, message=message, retry_after_s=wait_s)
+    message = f"every target of `{route.name}` is down or paused{reason}"
+    return _none(message, max(wait_s, 0.5))
+
+
+def _lines(targets: Iterable[Target], tried: Container[Target], now: float) -> dict[TargetQueue, Target]:
+    """The queues of those targets that were not asked yet and could be, once there is a place."""
+    return {
+        target.queue: target
+        for target in targets
+        if target.queue is not None and target not in tried and target.healthy(now + _TIMER_SLACK_S)
+    }
+
+
+def _tell_queue(call: UpstreamCall) -> None:
+    """What the beginning of an answer tells of its target's capacity."""
+    queue = call.target.queue
+    assert queue is not None
+    now = call.first_token
+    if call.reader is not None:
+        # The time of a whole answer tells of its length.
+        queue.first_token(now - call.started, now)
+    if queue.rate is not None:
+        tokens, requests = rate_facts(call.head.raw_headers, time.time())
+        if tokens is not None or requests is not None:
+            queue.told(tokens, requests, now)
 
 
 def timeouts_of(route: Route, target: Target) -> cfg.Timeouts:
@@ -358,7 +456,7 @@ def _too_small(route: Route, asked: Asked, tried: dict[Target, int]) -> AttemptF
     failure: AttemptFailed | None = None
     for target in route.targets:
         window = target.config.context_window
-        if window is not None and estimate_from_body(asked.ex.body) > window:
+        if window is not None and asked.prompt_tokens() > window:
             tried[target] = 1
             message = f"the prompt is longer than the {window} tokens of {target.name}"
             kind = FailureKind.CONTEXT_WINDOW
@@ -404,4 +502,15 @@ def _record(ex: Exchange, call: UpstreamCall, failure: Failure | None, usage: Us
         failure=failure,
         usage=usage,
         hedge=call.hedge,
+        cost_microusd=_cost(call, failure, usage),
     )
+
+
+def _cost(call: UpstreamCall, failure: Failure | None, usage: Usage | None) -> int | None:
+    """What the attempt cost; None where nobody knows."""
+    prices = call.target.prices
+    if prices is None:
+        return None
+    if usage is None:
+        return 0 if failure is not None else None
+    return cost_microusd(usage, prices)

@@ -6,13 +6,18 @@ import itertools
 import os
 import time
 from bisect import bisect_left
+from typing import Final
 
 from fairlead.errors import FairleadError
 from fairlead.gateway.attempt import UpstreamCall
 from fairlead.gateway.router import Route, Target
+from fairlead.limits.flows import Flow
+from fairlead.limits.limiter import Permit
 from fairlead.net.server import Call
 from fairlead.providers.table import Api
-from fairlead.types import ITL_BOUNDS_S, Attempt, Outcome, RequestRecord, Usage
+from fairlead.types import ITL_BOUNDS_S, Attempt, LimitFact, Outcome, RequestRecord, Usage
+
+_FAILED: Final = Outcome.FAILED  # an enum's attribute costs as much as a call
 
 
 class RequestIds:
@@ -33,6 +38,14 @@ class RequestIds:
             self._second = second
             self._prefix = f"req_{second:09x}{self._process}"
         return "%s%07x" % (self._prefix, self._next() & 0xFFFFFFF)  # noqa: UP031 - half the time of an f-string
+
+
+def second_of(request_id: str) -> int | None:
+    """The second since 1970 in which an id was made; None when it is not one of ours."""
+    try:
+        return int(request_id[4:13], 16) if request_id.startswith("req_") and len(request_id) == 30 else None
+    except ValueError:
+        return None
 
 
 class Exchange:
@@ -73,10 +86,19 @@ class Exchange:
     finish_reason = ""
     status = 0
     """Sent to the client; 0 where nobody decided: heartbeats began a 200, or nothing was sent."""
-    outcome = Outcome.FAILED
+    outcome = _FAILED
     error = ""
     trace_parent = ""
     client_retry = 0
+    permit: Permit | None = None
+    """What was reserved of the tenants' limits, until it is settled."""
+    limits: tuple[LimitFact, ...] = ()
+    rate_headers = b""
+    """Lines that tell the client how its rates stand."""
+    flow: Flow | None = None
+    """Its place in the fair queues."""
+    queued = False
+    """A fair queue was on the way."""
 
     def __init__(self, id: str, call: Call, api: Api) -> None:
         self.id = id
@@ -140,41 +162,58 @@ class Exchange:
             else:
                 self.outcome = Outcome.REFUSED
 
+    def cost_microusd(self) -> int | None:
+        """What all attempts cost together; None when that is not known of any that used something."""
+        cost: int | None = None
+        unpriced = False
+        for attempt in self.attempts:
+            if attempt.cost_microusd is not None:
+                cost = attempt.cost_microusd + (cost or 0)
+            elif attempt.usage is not None:
+                unpriced = True
+        # A failed attempt that cost nothing must not make one without a price look free.
+        return None if unpriced and not cost else cost
+
     def record(self) -> RequestRecord:
         """Everything known, once the request has ended."""
         started = self.started
         now = time.monotonic()
         counts = self.itl_counts
         target = self.target
+        # By position, in the order of the fields; see RequestRecord.
         return RequestRecord(
-            id=self.id,
-            started_at=self.started_at,
-            endpoint=self.api.scope,
-            dialect=self.api.dialect_name,
-            outcome=self.outcome,
-            status=self.status or (200 if self.call.started else 500),
-            tenant=self.tenant,
-            key_id=self.key_id,
-            model=self.model,
-            target=target.name if target is not None else "",
-            stream=self.stream,
-            error=self.error or (FairleadError.code if self.outcome is Outcome.FAILED else ""),
-            queue_s=self.queue_s,
-            connect_s=self.connect_s,
-            headers_s=self.headers_at - started if self.headers_at else 0.0,
-            first_token_s=self.first_token - started if self.first_token else 0.0,
-            duration_s=now - started,
-            overhead_s=(self.sent - self.waited_s if self.sent else now - self.queue_s) - started,
-            usage=self.usage or Usage(),
-            usage_estimated=self.usage_estimated,
-            chunks=self.chunks,
-            itl_counts=tuple(counts) if counts is not None else (),
-            itl_sum_s=self.itl_sum_s,
-            itl_max_s=self.itl_max_s,
-            bytes_in=self.bytes_in or len(self.body),
-            bytes_out=self.call.bytes_out,
-            attempts=tuple(self.attempts),
-            finish_reason=self.finish_reason,
-            trace_parent=self.trace_parent,
-            client_retry=self.client_retry,
+            self.id,
+            self.started_at,
+            self.api.scope,
+            self.api.dialect_name,
+            self.outcome,
+            self.status or (200 if self.call.started else 500),
+            self.tenant,
+            self.key_id,
+            self.model,
+            target.name if target is not None else "",
+            self.stream,
+            self.error or (FairleadError.code if self.outcome is _FAILED else ""),
+            self.queue_s,
+            self.connect_s,
+            self.headers_at - started if self.headers_at else 0.0,
+            self.first_token - started if self.first_token else 0.0,
+            now - started,
+            (self.sent - self.waited_s if self.sent else now - self.queue_s) - started,
+            self.usage or Usage(),
+            self.usage_estimated,
+            self.chunks,
+            tuple(counts) if counts is not None else (),
+            self.itl_sum_s,
+            self.itl_max_s,
+            self.bytes_in or len(self.body),
+            self.call.bytes_out,
+            tuple(self.attempts),
+            self.finish_reason,
+            self.trace_parent,
+            self.client_retry,
+            self.cost_microusd(),
+            self.limits,
+            self.flow.band.name.lower() if self.queued and self.flow is not None else "",
+            self.route.name if self.route is not None and self.route.name != self.model else "",
         )

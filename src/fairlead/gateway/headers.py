@@ -46,7 +46,7 @@ class ClientFacts:
         self.grant: Grant | None = None
         """What the key of these fields allows, as of `keys`."""
         self.keys: object = None
-        """The snapshot of keys in which `grant` was found."""
+        """The `mark` of the snapshot of keys in which `grant` was found."""
         self.allowed: tuple[str, str] | None = None
         """Endpoint and model that `grant` was last asked for and covers."""
 
@@ -90,6 +90,8 @@ def own_headers(ex: Exchange) -> bytes:
     request_id = ex.id.encode()
     echoed = client_facts(ex.call.head).echoed
     target = ex.target
+    if ex.rate_headers:
+        echoed += ex.rate_headers
     if target is None:
         return b"x-request-id: %b\r\nrequest-id: %b\r\n%b" % (request_id, request_id, echoed)
     if ex.ignored:

@@ -5,13 +5,14 @@ looked for while the form streams in; files, batches and stored responses name
 none and go to one provider: the `x-fairlead-provider` header says which, else
 the first that offers the API. Answers of any status come back as they are.
 
-Bodies are not kept, so an attempt is repeated only when no connection could
+Bodies are not kept, so another target is asked only when no connection could
 be made and nothing was sent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -26,8 +27,11 @@ from fairlead.errors import (
     InvalidRequest,
     ModelNotFound,
     NotFound,
+    Overloaded,
+    UnsupportedByTarget,
     UpstreamCut,
     UpstreamError,
+    UpstreamUnreachable,
 )
 from fairlead.gateway import auth
 from fairlead.gateway.attempt import failure_of
@@ -41,7 +45,7 @@ from fairlead.net.client import Client, Connection
 from fairlead.net.framing import LAST_CHUNK, chunk
 from fairlead.net.server import Call
 from fairlead.providers.table import Api
-from fairlead.types import Attempt, Failure, Outcome
+from fairlead.types import Attempt, Failure, FailureKind, Outcome
 
 _DEADLINE_S: Final = 1800.0
 _READ_S: Final = 300.0
@@ -57,6 +61,9 @@ class _Prefix(msgspec.Struct, frozen=True, kw_only=True):
     """Also everything under the path."""
 
 
+_CLIMBS: Final = re.compile(r"(?:/|%2f|%5c)(?:\.|%2e){1,2}(?:/|;|%2f|%5c|%3b|$)", re.IGNORECASE)
+"""A `.` or `..` in a path, plain or escaped. Upstreams resolve them, and a key for files must not reach
+what lies beside them with the gateway's credential."""
 _FORM: Final = frozenset({"POST"})
 _STORE: Final = frozenset({"GET", "POST", "DELETE"})
 _TABLE: Final = (
@@ -172,6 +179,7 @@ class Passthrough:
             if entry.form:
                 await self._form(ex, grant)
             else:
+                await self._reserve(ex, grant)
                 body = _Body(ex.call, b"", _length(ex.call))
                 await self._relay(ex, self._provider(ex, entry.name), None, body)
             ex.outcome = Outcome.OK if ex.status < 400 else Outcome.UPSTREAM_REFUSED
@@ -183,7 +191,15 @@ class Passthrough:
             raise
         finally:
             self._pipeline.in_flight -= 1
-            self._pipeline.emit(ex)
+            try:
+                self._pipeline.admission.settle(ex)
+            finally:
+                self._pipeline.emit(ex)
+
+    async def _reserve(self, ex: Exchange, grant: auth.Grant | None) -> None:
+        waiting = self._pipeline.admission.reserve_bytes(ex, "" if grant is None else grant.caller.name)
+        if waiting is not None:
+            await waiting
 
     async def _form(self, ex: Exchange, grant: auth.Grant | None) -> None:
         """A multipart form: find its model, replace its name, choose a target."""
@@ -212,22 +228,33 @@ class Passthrough:
             raise ModelNotFound(f"no route serves the model `{found.value[:200]}`", param="model")
         ex.route, asked = match
         ex.model = ex.route.name
-        tried: list[Target] = []
+        await self._reserve(ex, grant)
+        tried = [target for target in ex.route.targets if ex.api.name not in _upstream(target).native]
+        if len(tried) == len(ex.route.targets):
+            raise UnsupportedByTarget(f"no target of `{ex.model}` offers `{ex.api.name}`", param="model")
+        unreachable: UpstreamUnreachable | None = None
         while True:
-            target = ex.route.choose(tried=tried, now=time.monotonic(), roll=self._pipeline.roll())
+            now = time.monotonic()
+            target = ex.route.choose(tried=tried, now=now, roll=self._pipeline.roll())
             if target is None:
-                raise UpstreamError(f"no target of `{ex.model}` can take a `{ex.api.name}` request")
+                if unreachable is not None:
+                    raise unreachable
+                message = f"every target of `{ex.model}` that offers `{ex.api.name}` is down or has no place"
+                raise Overloaded(message, retry_after_s=max(ex.route.wait_s(now) or 0.0, 0.5))
             tried.append(target)
-            upstream = target.api
-            assert isinstance(upstream, Upstream)
-            if ex.api.name in upstream.native:
-                break
-        name = (target.model or asked).encode()
-        first = bytes(finder.data[: found.start]) + name + bytes(finder.data[found.end :])
-        length = _length(call)
-        if length is not None:
-            length += len(name) - (found.end - found.start)
-        await self._relay(ex, upstream, target, _Body(call, first, length))
+            name = (target.model or asked).encode()
+            first = bytes(finder.data[: found.start]) + name + bytes(finder.data[found.end :])
+            length = _length(call)
+            if length is not None:
+                length += len(name) - (found.end - found.start)
+            body = _Body(call, first, length)
+            try:
+                await self._relay(ex, _upstream(target), target, body)
+                return
+            except UpstreamUnreachable as error:
+                if body.sent_bytes:
+                    raise  # TLS may say only after the handshake that our certificate is refused
+                unreachable = error
 
     async def _relay(self, ex: Exchange, upstream: Upstream, target: Target | None, body: _Body) -> None:
         timing = _Timing(time.monotonic())
@@ -235,8 +262,10 @@ class Passthrough:
         failure: Failure | None = None
         conn: Connection | None = None
         clean = False
+        trial = False
         if target is not None:
             target.load_state.in_flight += 1
+            trial = target.breaker.start()
         try:
             conn = self._client.idle(upstream.origin) or await self._dial(ex, upstream, timing)
             await self._exchange(ex, upstream, conn, timing, body)
@@ -254,8 +283,9 @@ class Passthrough:
                     conn.abort()
             if target is not None:
                 target.load_state.in_flight -= 1
-                if failure is not None:
-                    target.breaker.fail(failure, time.monotonic())
+                stale = conn is not None and conn.reused
+                if not _judged(target, ex, failure, clean=clean, stale=stale) and trial:
+                    target.breaker.abandon()
             ex.bytes_in = body.sent_bytes
             ex.attempts.append(
                 Attempt(
@@ -324,10 +354,35 @@ class Passthrough:
         raise NotFound(f"no configured provider offers `{name}`")
 
 
+def _upstream(target: Target) -> Upstream:
+    upstream = target.api
+    assert isinstance(upstream, Upstream)
+    return upstream
+
+
+def _judged(target: Target, ex: Exchange, failure: Failure | None, *, clean: bool, stale: bool) -> bool:
+    """Tell the breaker what an attempt says of its target, by the rules of `gateway.dispatch`.
+
+    False when it says nothing.
+    """
+    now = time.monotonic()
+    if failure is not None:
+        late = failure.kind is FailureKind.TIMEOUT and now >= ex.deadline
+        if late or (stale and failure.kind is FailureKind.DISCONNECTED):
+            return False
+        target.breaker.fail(failure, now)
+        return True
+    if clean and ex.status < 500:
+        target.breaker.succeed(now)
+        return True
+    # The client has left or sent nonsense, or its very file is what the upstream cannot digest.
+    return False
+
+
 def _entry(path: str) -> _Prefix | None:
     for entry in _TABLE:
         if path == entry.path or (entry.below and path.startswith(entry.path.rstrip("/") + "/")):
-            return entry
+            return None if _CLIMBS.search(path) else entry
     return None
 
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from fairlead import config as cfg
 from fairlead.errors import FairleadError, ModelNotFound, Overloaded
 from fairlead.gateway import auth
+from fairlead.gateway.admission import Admission
 from fairlead.gateway.dispatch import Dispatch
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.headers import client_facts, forwarded, stream_headers
@@ -29,6 +31,8 @@ from fairlead.providers.rewrite import read_head
 from fairlead.telemetry.recorder import Recorder
 from fairlead.types import Outcome
 
+_OK: Final = Outcome.OK  # an enum's attribute costs as much as a call
+
 
 class Pipeline:
     """One configuration's path. A reload builds a new one; requests under way keep theirs."""
@@ -40,6 +44,7 @@ class Pipeline:
         routes: RouteTable,
         dispatch: Dispatch,
         keys: Callable[[], auth.KeySnapshot],
+        admission: Admission,
         recorder: Recorder,
         roll: Callable[[], float],
         now: Callable[[], float],
@@ -52,6 +57,7 @@ class Pipeline:
             routes: models and their targets.
             dispatch: asks targets until one answers.
             keys: gives the current snapshot of API keys.
+            admission: reserves and charges what tenants may use.
             recorder: takes the record of each request.
             roll: a random number in [0, 1) at each call.
             now: Unix seconds.
@@ -63,6 +69,7 @@ class Pipeline:
         self.roll = roll
         self.now = now
         self.openai = openai
+        self.admission = admission
         self.in_flight = 0
         self._auth_required = config.auth.required
         self._keys = keys
@@ -80,13 +87,16 @@ class Pipeline:
         try:
             grant = self.authenticate(ex)
             asked = self.route(ex, grant)
+            waiting = self.admission.reserve(ex, asked, "" if grant is None else grant.caller.name)
+            if waiting is not None:
+                await waiting
             if not asked.answered_here():
                 call = await self.dispatch.answer(ex, asked)
                 if call.reader is None:
                     deliver(ex, call, self.dispatch)
                 else:
                     await relay(ex, asked, call, self.dispatch)
-            ex.outcome = Outcome.OK
+            ex.outcome = _OK
         except FairleadError as error:
             ex.failed(error)
             raise
@@ -95,7 +105,10 @@ class Pipeline:
             raise
         finally:
             self.in_flight -= 1
-            self._recorder.emit(ex.record())
+            try:
+                self.admission.settle(ex)
+            finally:
+                self._recorder.emit(ex.record())
 
     def authenticate(self, ex: Exchange) -> auth.Grant | None:
         """Who asks. None when keys are not required.
@@ -113,10 +126,10 @@ class Pipeline:
         keys = self._keys()
         grant = facts.grant
         # The same fields carry the same key, which is what it was while the snapshot is.
-        if grant is None or facts.keys is not keys or ex.started_at >= grant.ends_at:
+        if grant is None or facts.keys is not keys.mark or ex.started_at >= grant.ends_at:
             facts.grant = facts.allowed = None
             grant = facts.grant = keys.authenticate(head.headers, ex.started_at)
-            facts.keys = keys
+            facts.keys = keys.mark
         caller = grant.caller
         ex.key_id = caller.key_id
         ex.tenant = caller.tenant

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ from fairlead.errors import BadUpstreamAnswer, InvalidRequest, UnsupportedByTarg
 from fairlead.gateway.attempt import AttemptFailed, UpstreamCall
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.headers import own_headers
+from fairlead.gateway.queue import Ask as Share
 from fairlead.gateway.router import AFFINITY_BYTES, Target
 from fairlead.gateway.stream import NativeReader, Reader, TranslatedReader, VerbatimReader
 from fairlead.gateway.upstream import Upstream
@@ -29,17 +30,22 @@ from fairlead.providers.embeddings import (
     parse_embeddings,
     render_embeddings,
 )
+from fairlead.providers.estimate import estimate_from_body, estimate_input_tokens
 from fairlead.providers.rewrite import RequestHead, object_fields, replace_fields
 from fairlead.providers.table import Api
 from fairlead.types import Failure, FailureKind, Usage
 
 _encode = msgspec.json.encode
+_LARGE_TOKENS: Final = 4096
 
 
 class Asked:
     """What the client asked for, read as far as somebody needed it."""
 
-    __slots__ = ("_neutral", "api", "ex", "extra", "head", "model", "stream")
+    __slots__ = (
+        "_neutral", "_prompt_tokens", "_share", "api", "ex", "extra", "head", "input_tokens", "model",
+        "output_tokens", "stream",
+    )  # fmt: skip
 
     def __init__(self, ex: Exchange, head: RequestHead, model: str, extra: bytes) -> None:
         """Keep the request.
@@ -56,7 +62,34 @@ class Asked:
         self.stream = head.stream is True
         self.model = model
         self.extra = extra
+        self.input_tokens = 0
+        """Estimated; where limits or a fair queue are on the way."""
+        self.output_tokens = 0
+        """Expected at most; likewise."""
         self._neutral: ChatRequest | None = None
+        self._prompt_tokens: int | None = None
+        self._share: Share | None = None
+
+    @property
+    def queued(self) -> bool:
+        """Some target of the route has a queue in front of it."""
+        route = self.ex.route
+        return route is not None and route.queued
+
+    def share(self) -> Share:
+        """What it asks of a target's capacity."""
+        share = self._share
+        if share is None:
+            flow = self.ex.flow
+            assert flow is not None, "set with the limits on its way"
+            self.ex.queued = True
+            share = self._share = Share(
+                flow=flow,
+                input_tokens=self.input_tokens,
+                expected_tokens=self.output_tokens,
+                streams=self.stream,
+            )
+        return share
 
     def neutral(self) -> ChatRequest:
         """The request in the neutral model, parsed at its first use.
@@ -67,6 +100,18 @@ class Asked:
         if self._neutral is None:
             self._neutral = self.api.dialect.parse(self.ex.body)
         return self._neutral
+
+    def prompt_tokens(self) -> int:
+        """About how long the prompt is. A large body is read for it: its size may be that of a picture."""
+        if self._prompt_tokens is None:
+            tokens = estimate_from_body(self.ex.body)
+            if tokens > _LARGE_TOKENS and self.api.translatable:
+                try:
+                    tokens = min(tokens, estimate_input_tokens(self.neutral()))
+                except InvalidRequest:
+                    pass  # the upstream may know more fields, or says better what is wrong
+            self._prompt_tokens = tokens
+        return self._prompt_tokens
 
     def answered_here(self) -> bool:
         """Answer what no target of the route can be asked but the gateway can count itself."""

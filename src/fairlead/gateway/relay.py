@@ -74,6 +74,8 @@ async def _stream(ex: Exchange, route: Route, call: UpstreamCall, reader: Reader
         client.write(call.body)
     if glimpse.chunks > ex.relayed:
         ex.tokens_arrived(glimpse.chunks - ex.relayed, call.first_token)
+        if call.place is not None and call.target.queue is not None:
+            call.target.queue.tokens(call.place, glimpse.chunks - ex.relayed)
     stall_s = timeouts_of(route, call.target).stall_s
     impatient = ex.patience_s < stall_s
     pump = _Pump(ex, call, reader, ex.patience_s if impatient else stall_s)
@@ -115,7 +117,7 @@ async def _stream(ex: Exchange, route: Route, call: UpstreamCall, reader: Reader
 class _Pump:
     """Takes a stream's bytes as they arrive and passes them on."""
 
-    __slots__ = ("_client", "_conn", "_ex", "_feed", "_glimpse", "stall_s")
+    __slots__ = ("_client", "_conn", "_ex", "_feed", "_glimpse", "_place", "_queue", "stall_s")
 
     def __init__(self, ex: Exchange, call: UpstreamCall, reader: Reader, stall_s: float) -> None:
         self._ex = ex
@@ -123,6 +125,8 @@ class _Pump:
         self._conn = call.conn
         self._glimpse = call.glimpse
         self._feed = reader.feed
+        self._place = call.place
+        self._queue = call.target.queue
         self.stall_s = stall_s
         """The longest silence between two pieces."""
 
@@ -141,6 +145,8 @@ class _Pump:
         now = time.monotonic()
         if glimpse.chunks != seen:
             self._ex.tokens_arrived(glimpse.chunks - seen, now)
+            if self._queue is not None and self._place is not None:
+                self._queue.tokens(self._place, glimpse.chunks - seen)
         self.wind(now)
         return not (glimpse.ended or glimpse.failure is not None or self._client.congested)
 
@@ -161,6 +167,8 @@ async def _continued(
         reader.continue_with(again.reader)
         again.reader = reader
         ex.relayed = reader.glimpse.chunks
+        if not dispatch.hold(again, asked):
+            raise UpstreamCut("the upstream's answer ended early, and nobody has a place to continue it")
         await dispatch.send(ex, route, again)
     except AttemptFailed as failed:
         message = f"the upstream's answer ended early and could not be continued: {failed.failure.message}"

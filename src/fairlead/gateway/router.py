@@ -19,11 +19,12 @@ Randomness comes in as `roll`; time as `now`.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Container, Iterable, Sequence
 
 from fairlead import config as cfg
 from fairlead.gateway.health import Breaker
+from fairlead.gateway.queue import TargetQueue
+from fairlead.telemetry.cost import prices_of
 
 _EWMA_WEIGHT = 0.2
 _EXPLORED = 1 / 32
@@ -60,10 +61,18 @@ class Target:
     """One place that can answer, with what routing knows of it."""
 
     __slots__ = (
-        "_limit", "_weight", "api", "breaker", "config", "load_state", "model", "name", "provider", "salt",
+        "_weight", "api", "breaker", "config", "load_state", "model", "name", "prices", "provider", "queue",
+        "salt",
     )  # fmt: skip
 
-    def __init__(self, config: cfg.Target, breaker: Breaker, load: Load, api: object = None) -> None:
+    def __init__(
+        self,
+        config: cfg.Target,
+        breaker: Breaker,
+        load: Load,
+        api: object = None,
+        queue: TargetQueue | None = None,
+    ) -> None:
         self.config = config
         self.provider = config.provider
         self.model = config.model
@@ -74,11 +83,18 @@ class Target:
         """How it is asked: a `gateway.upstream.Upstream`."""
         self.salt = self.name.encode()
         self._weight = config.weight
-        self._limit = math.inf if config.max_concurrency is None else config.max_concurrency
+        self.prices = prices_of(config)
+        self.queue = queue
+        """Where requests wait for it; None when its capacity is not finite."""
 
     def admits(self, now: float) -> bool:
-        """May a request be sent now: healthy or due for a trial, not paused, below its concurrency."""
-        return self._weight > 0 and self.load_state.in_flight < self._limit and self.breaker.admits(now)
+        """May a request be sent now: healthy or due for a trial, not paused, with a place."""
+        queue = self.queue
+        return self._weight > 0 and self.breaker.admits(now) and (queue is None or queue.open(now))
+
+    def healthy(self, now: float) -> bool:
+        """May a request be sent now, as soon as it has a place."""
+        return self._weight > 0 and self.breaker.admits(now)
 
     def load(self) -> float:
         """Expected work in front of a new request, per unit of weight."""
@@ -89,7 +105,7 @@ class Target:
 class Route:
     """One model name and where it is served."""
 
-    __slots__ = ("_alone", "_even", "_tiers", "config", "guarded", "name", "targets")
+    __slots__ = ("_alone", "_even", "_tiers", "config", "guarded", "name", "queued", "targets")
 
     def __init__(self, name: str, config: cfg.Model, targets: Sequence[Target]) -> None:
         self.name = name
@@ -99,6 +115,7 @@ class Route:
             target.config.context_window is not None for target in self.targets
         )
         """Cost or prompt length must be looked at before a target is asked."""
+        self.queued = any(target.queue is not None for target in self.targets)
         self._alone = self.targets[0] if len(self.targets) == 1 else None
         by_tier: dict[int, list[Target]] = {}
         for target in self.targets:

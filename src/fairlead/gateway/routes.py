@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import msgspec
 
 from fairlead import config as cfg
-from fairlead.errors import FairleadError, MethodNotAllowed, NotFound
+from fairlead.errors import BudgetExceeded, FairleadError, MethodNotAllowed, NotFound
 from fairlead.gateway import auth
 from fairlead.gateway.exchange import Exchange, RequestIds
 from fairlead.gateway.headers import own_headers
@@ -246,9 +246,12 @@ def error_headers(error: FairleadError, tried: int = 0) -> bytes:
     """
     block = _JSON
     wait_s = error.retry_after_s if error.retryable else None
-    if wait_s is not None:
+    if isinstance(error, BudgetExceeded) and error.retry_after_s is not None:
+        # When the window ends, though that be in weeks: nothing shorter helps. SDKs are told not to retry.
+        block += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % _told(error.retry_after_s)
+    elif wait_s is not None:
         wait_s = min(wait_s, _MAX_RETRY_AFTER_S)
-        block += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (math.ceil(wait_s), math.ceil(wait_s * 1000))
+        block += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % _told(wait_s)
     if wait_s is None or tried > 1:
         block += b"x-should-retry: false\r\n"
     if error.status == 401:
@@ -256,3 +259,8 @@ def error_headers(error: FairleadError, tried: int = 0) -> bytes:
     if isinstance(error, MethodNotAllowed):
         block += header("allow", ", ".join(error.allow))
     return block
+
+
+def _told(wait_s: float) -> tuple[int, int]:
+    """A wait in seconds and in milliseconds, rounded up: who comes back a moment early is refused again."""
+    return math.ceil(wait_s), math.ceil(wait_s * 1000)

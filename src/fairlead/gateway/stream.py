@@ -108,6 +108,7 @@ class NativeReader:
             glimpse.failure = early_end(glimpse)
         if not _settled(glimpse):
             if glimpse.finish_reason:
+                glimpse.ended = True  # or a second call would add a second mark
                 return tail + self._end_mark
             glimpse.failure = early_end(glimpse)
         return tail

@@ -8,7 +8,7 @@ here prints them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -51,6 +51,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """Translates embeddings for an upstream model name; raises UnsupportedByTarget."""
     probe: str | None
     """Path of a cheap GET that tells whether it answers; None where a connection must do."""
+    capacity: Literal["engine", "rated", "open"] = "open"
+    """What bounds it: a batch, a provider's rate, or nothing that we know."""
 
 
 def _openai() -> UpstreamDialect:
@@ -63,6 +65,7 @@ def _engine(
     flavour: Flavour = COMPATIBLE,
     probe: str | None = "/models",
     responses: bool = False,
+    capacity: Literal["engine", "open"] = "engine",
 ) -> Kind:
     return Kind(
         dialect=lambda: OpenAIChatUpstream(flavour),
@@ -70,6 +73,7 @@ def _engine(
         base_url=base_url,
         auth="authorization",
         probe=probe,
+        capacity=capacity,
     )
 
 
@@ -80,14 +84,18 @@ KINDS: Final[dict[str, Kind]] = {
         base_url="https://api.openai.com/v1",
         auth="authorization",
         probe=None,
+        capacity="rated",
     ),
-    "azure": Kind(dialect=_openai, native=_OPENAI_NATIVE, base_url=None, auth="api-key", probe=None),
+    "azure": Kind(
+        dialect=_openai, native=_OPENAI_NATIVE, base_url=None, auth="api-key", probe=None, capacity="rated"
+    ),
     "anthropic": Kind(
         dialect=AnthropicUpstream,
         native=_ANTHROPIC_NATIVE,
         base_url="https://api.anthropic.com/v1",
         auth="x-api-key",
         probe=None,
+        capacity="rated",
     ),
     "gemini": Kind(
         dialect=GeminiUpstream,
@@ -96,6 +104,7 @@ KINDS: Final[dict[str, Kind]] = {
         auth="x-goog-api-key",
         embeddings=lambda model: GeminiEmbeddings(),
         probe=None,
+        capacity="rated",
     ),
     "bedrock": Kind(
         dialect=BedrockUpstream,
@@ -104,8 +113,9 @@ KINDS: Final[dict[str, Kind]] = {
         auth="sigv4",
         embeddings=bedrock_embeddings,
         probe=None,
+        capacity="rated",
     ),
-    "openai-compatible": _engine(None, probe=None),
+    "openai-compatible": _engine(None, probe=None, capacity="open"),
     "vllm": _engine("http://127.0.0.1:8000/v1", flavour=ENGINE, responses=True),
     "sglang": _engine("http://127.0.0.1:30000/v1", flavour=ENGINE),
     "tgi": _engine("http://127.0.0.1:3000/v1"),
@@ -270,10 +280,17 @@ class Upstream:
         """The head of any other request, `extra` (framing included) and the empty line at its end."""
         return self._prebuild(method, path) + extra + b"\r\n"
 
+    def beside(self, path: str) -> bytes:
+        """The whole GET of what stands beside the API and not under it, as `/metrics` does to `/v1`."""
+        return self._lines("GET", self._base_path.removesuffix("/v1") + path) + b"\r\n"
+
     def _prebuild(self, method: str, path: str) -> bytes:
         target = self._base_path + path
         if self._api_version and self.type == "azure":
             target += ("&" if "?" in target else "?") + f"api-version={quote(self._api_version, safe='')}"
+        return self._lines(method, target)
+
+    def _lines(self, method: str, target: str) -> bytes:
         lines = [f"{method} {target} HTTP/1.1".encode()]
         lines += [field + b": " + value for field, value in self._own_headers]
         return b"\r\n".join(lines) + b"\r\n"

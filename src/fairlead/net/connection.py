@@ -152,6 +152,8 @@ class Connection(asyncio.Protocol):
             self._depart()
             if unfinished:
                 self._out.abort()  # nobody waits for the rest of the answer
+            else:
+                self._out.flush()  # the loop closes the transport next
 
     def connection_lost(self, error: Exception | None) -> None:
         self._depart()
@@ -485,6 +487,7 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         """Close when what was written has left; `expire` cuts it when the client does not take it."""
+        self._out.flush()  # before its progress is measured from here on
         self._over()
         self._out.close()
 

@@ -51,8 +51,13 @@ class Outbox:
         waiting = self._waiting
         if waiting:
             self._waiting = []
-            for port in waiting:
-                port.flush()
+            try:
+                while waiting:
+                    waiting.pop(0).flush()
+            finally:
+                if waiting:  # one has failed; the others must not wait for ever
+                    self._waiting += waiting
+                    self._soon(self.flush)
 
 
 class Port:

@@ -414,8 +414,11 @@ class Connection(asyncio.Protocol):
                         self._transport.pause_reading()
                 elif self._whole_only:
                     return
-        if sink is not None and self._pieces and self._hand(sink, self._take()) and not self.finished:
-            return
+        if sink is not None and self._pieces:
+            handed = self._hand(sink, self._take())
+            # A fault behind the piece is for whoever waits: nothing else would ever wake him.
+            if handed and not self.finished and self._failure is None:
+                return
         # Last: the waiter runs in here, and may have released this connection and sent its next
         # request on it by the time this returns.
         self._signal.fire()

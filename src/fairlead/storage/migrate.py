@@ -47,11 +47,11 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the file, in hexadecimal."""
 
 
-def migrations() -> list[Migration]:
-    """The migrations of this version of the code, in order."""
+def migrations(folder: str = "schema") -> list[Migration]:
+    """The migrations of this version of the code, in order; each kind of database has its `folder`."""
     found = [
         migration(int(match[1]), match[2], file.read_bytes())
-        for file in (resources.files("fairlead.storage") / "schema").iterdir()
+        for file in (resources.files("fairlead.storage") / folder).iterdir()
         if (match := _FILE_NAME.fullmatch(file.name))
     ]
     return sorted(found, key=lambda step: step.version)

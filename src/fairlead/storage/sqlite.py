@@ -31,7 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from fairlead.errors import StatementRejected, StorageError, StorageUnusable
+from fairlead.errors import StatementRejected, StorageDamaged, StorageError, StorageUnusable
 from fairlead.storage.ports import Row, Value
 
 P = ParamSpec("P")
@@ -58,12 +58,12 @@ _MEANINGS: Final[dict[int, _Meaning]] = {
     ),
     sqlite3.SQLITE_NOMEM: (StorageError, "ran out of memory", None),
     sqlite3.SQLITE_NOTADB: (
-        StorageUnusable,
+        StorageDamaged,
         "is not a SQLite database",
         "point `state.dir` elsewhere, or move the file away and start afresh",
     ),
     sqlite3.SQLITE_CORRUPT: (
-        StorageUnusable,
+        StorageDamaged,
         "is damaged",
         "stop every process that uses it and restore a backup, or salvage with `sqlite3 FILE .recover`",
     ),

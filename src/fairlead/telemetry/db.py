@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal, cast
 
@@ -28,13 +28,13 @@ import msgspec
 from fairlead.errors import InvalidRequest, NotFound, StatementRejected
 from fairlead.storage.ports import Database, Row, Value
 from fairlead.telemetry.labels import LONGEST, clean
-from fairlead.types import Attempt, Outcome, RequestRecord, Usage
+from fairlead.types import Attempt, LimitFact, Outcome, RequestRecord, Usage
 
 _log: Final = logging.getLogger(__name__)
 
 _COLUMNS: Final = (
     "id", "started_at", "tenant", "key_id", "model", "target", "endpoint", "outcome", "status",
-    "input_tokens", "output_tokens", "first_token_s", "duration_s", "detail",
+    "input_tokens", "output_tokens", "first_token_s", "duration_s", "cost_microusd", "detail",
 )  # fmt: skip
 _WIDTH: Final = len(_COLUMNS)
 _LISTED: Final = ", ".join(_COLUMNS[:-1])
@@ -73,6 +73,8 @@ _SUMMED: Final = {
     "output_tokens": "CAST(SUM(output_tokens) AS BIGINT)",
     "first_tokens": "SUM(CASE WHEN first_token_s > 0 THEN 1 ELSE 0 END)",
     "first_token_sum_s": "SUM(first_token_s)",
+    "cost_microusd": "CAST(COALESCE(SUM(cost_microusd), 0) AS BIGINT)",
+    "unpriced": "SUM(CASE WHEN cost_microusd IS NULL AND output_tokens + input_tokens > 0 THEN 1 ELSE 0 END)",
 }
 _SUMS: Final = ", ".join(_SUMMED.values())
 
@@ -99,6 +101,9 @@ class _Detail(msgspec.Struct, frozen=True, array_like=True):
     finish_reason: str
     trace_parent: str
     client_retry: int
+    limits: tuple[LimitFact, ...] = ()
+    priority: str = ""
+    fallback: str = ""
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +138,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     first_token_s: float
     duration_s: float
+    cost_microusd: int | None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +169,10 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
     first_tokens: int = 0
     """Requests that have a time to first token."""
     first_token_sum_s: float = 0.0
+    cost_microusd: int = 0
+    """Of the requests that have a cost."""
+    unpriced: int = 0
+    """Requests with tokens whose cost is not known, because their target has no prices."""
 
     @property
     def first_token_mean_s(self) -> float | None:
@@ -208,19 +218,21 @@ class Ledger:
                         record.headers_s, record.overhead_s, usage, record.usage_estimated, record.chunks,
                         record.itl_counts, record.itl_sum_s, record.itl_max_s, record.bytes_in,
                         record.bytes_out, record.attempts, record.finish_reason, record.trace_parent,
-                        record.client_retry,
+                        record.client_retry, record.limits, record.priority, record.fallback,
                     )
                 )  # fmt: skip
             except (OverflowError, UnicodeEncodeError):
                 # A number or a text that an upstream made up. The columns still count.
                 detail = encode(_without_detail(record))
+            cost = record.cost_microusd
             input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
             if input_tokens > _LARGEST or output_tokens > _LARGEST:
                 input_tokens, output_tokens = min(input_tokens, _LARGEST), min(output_tokens, _LARGEST)
             self._open += (
                 record.id, record.started_at, record.tenant, record.key_id, model, target,
                 record.endpoint, _OUTCOMES[record.outcome], record.status, input_tokens, output_tokens,
-                record.first_token_s, record.duration_s, detail,
+                record.first_token_s, record.duration_s,
+                cost if cost is None or cost <= _LARGEST else _LARGEST, detail,
             )  # fmt: skip
             self._rows += 1
             if len(self._open) == _CHUNK:
@@ -315,10 +327,17 @@ class Ledger:
         )
         return _number(rows[0][0]) if rows else None
 
-    async def usage(self, by: By, *, since: float = 0.0, until: float | None = None) -> list[Sum]:
+    async def usage(
+        self,
+        by: By,
+        *,
+        since: float = 0.0,
+        until: float | None = None,
+        tenants: Collection[str] | None = None,
+    ) -> list[Sum]:
         """Requests from `since` (inclusive) to `until` (exclusive) by group, sorted by name.
 
-        Days are UTC dates. Without `until`, up to the newest.
+        Days are UTC dates. Without `until`, up to the newest. With `tenants` only theirs.
         """
         oldest, newest = (
             await self._database.fetch("SELECT MIN(started_at), MAX(started_at) FROM requests")
@@ -332,18 +351,19 @@ class Ledger:
         while start < end:
             # Windows end on the hour, so that none lies in two days.
             stop = min((start // _WINDOW_S + 1) * _WINDOW_S, end)
-            for name, *numbers in await self._window(by, start, stop):
+            for name, *numbers in await self._window(by, start, stop, tenants):
                 total = totals.setdefault(str(name), [0] * len(numbers))
                 total[:] = (before + _number(more) for before, more in zip(total, numbers, strict=True))
             start = stop
         return [_sum(name, totals[name]) for name in sorted(totals)]
 
-    async def _window(self, by: By, start: float, stop: float) -> list[Row]:
+    async def _window(self, by: By, start: float, stop: float, tenants: Collection[str] | None) -> list[Row]:
         column = _GROUPS.get(by)
+        whose = "" if tenants is None else f" AND tenant IN ({', '.join('?' * len(tenants))})"
         rows = await self._database.fetch(
             f"SELECT {column or 'MIN(endpoint)'}, {_SUMS} FROM requests "  # noqa: S608  # constants only
-            "WHERE started_at >= ? AND started_at < ?" + (f" GROUP BY {column}" if column else ""),
-            (start, stop),
+            f"WHERE started_at >= ? AND started_at < ?{whose}" + (f" GROUP BY {column}" if column else ""),
+            (start, stop, *(tenants or ())),
         )
         if column:
             return rows

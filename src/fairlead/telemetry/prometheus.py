@@ -7,11 +7,11 @@ Nothing here is called while a request is under way, and nothing does I/O.
 
 The numbers of names and of cells are bounded: what comes beyond folds into
 cells labelled `other`, and `fairlead_metrics_overflow_total` counts it. Values
-that are true of a moment (requests in flight, breaker states) are not folded;
-the caller passes them as `Gauge`s when it asks for the families.
+that others keep (requests in flight, breaker states) are not folded; the
+caller passes them as `Reading`s when it asks for the families.
 
 Names, labels and buckets are a contract with dashboards and alerts: see
-`GAUGES` and the families built at the end of this module.
+`readings` and the families built at the end of this module.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Final
 
-import msgspec
-
 from fairlead.telemetry import histogram
 from fairlead.telemetry.labels import OTHER, clean
-from fairlead.telemetry.samples import Family, Merge, Series, single
+from fairlead.telemetry.readings import Reading, families_of
+from fairlead.telemetry.samples import Family, Series, single
 from fairlead.types import ITL_BOUNDS_S, Attempt, FailureKind, Outcome, RequestRecord
 
 DURATION_BOUNDS_S: Final = (
@@ -52,27 +51,6 @@ _ITL_BUCKETS: Final = len(ITL_BOUNDS_S) + 1
 _STALLS: Final = (FailureKind.TIMEOUT, FailureKind.TOO_SLOW)
 
 
-class Gauge(msgspec.Struct, frozen=True, kw_only=True):
-    """A value that is true now. `name` is one of `GAUGES`, `labels` its label values in order."""
-
-    name: str
-    value: float | int
-    labels: tuple[str, ...] = ()
-
-
-GAUGES: Final[dict[str, tuple[str, tuple[str, ...], Merge]]] = {
-    "fairlead_in_flight": ("Requests under way.", (), "sum"),
-    "fairlead_breaker_state": (
-        "Circuit breaker of a target: 0 closed, 1 half-open, 2 open; the worst of all workers.",
-        ("target",),
-        "max",
-    ),
-    "fairlead_retry_budget_remaining": ("Retries that may be made at once, all workers.", (), "sum"),
-    "fairlead_connections": ("Open client connections.", (), "sum"),
-    "fairlead_recorder_pending": ("Records waiting to be written.", (), "sum"),
-}
-"""Help text, label names and how workers' values combine, by name."""
-
 _Key = tuple[str, str, str, str, int]
 
 
@@ -81,11 +59,11 @@ class _Cell:
 
     __slots__ = (
         "cache_write", "cached", "duration", "duration_sum", "input", "itl", "itl_new", "itl_sum", "output",
-        "queue", "queue_sum", "reasoning", "requests", "ttft", "ttft_sum",
+        "queue", "queue_sum", "reasoning", "requests", "ttft", "ttft_sum", "unpriced",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.requests = 0
+        self.requests = self.unpriced = 0
         self.duration = [0] * (len(DURATION_BOUNDS_S) + 1)
         self.ttft = [0] * (len(TTFT_BOUNDS_S) + 1)
         self.itl = (0,) * _ITL_BUCKETS
@@ -114,6 +92,8 @@ class Metrics:
         self._targets: set[str] = set()
         self._cells: dict[_Key, _Cell] = {}
         self._attempts: dict[tuple[str, str], int] = {}
+        self._costs: dict[tuple[str, str], int] = {}
+        """Micro-dollars by model and target."""
         self._streams: dict[str, int] = {}
         self._streamed: list[_Cell] = []
         """Cells with something in `itl_new`."""
@@ -150,6 +130,11 @@ class Metrics:
                 cell.cached += usage.cache_read_tokens
             if usage.cache_write_tokens:
                 cell.cache_write += usage.cache_write_tokens
+            if record.cost_microusd is not None:
+                if record.cost_microusd:
+                    self._count_cost(record)
+            elif usage.input_tokens or usage.output_tokens:
+                cell.unpriced += 1
             if usage.reasoning_tokens:
                 cell.reasoning += usage.reasoning_tokens
             if record.attempts:
@@ -204,6 +189,22 @@ class Metrics:
                 counts.setdefault(key, 0)
             counts[key] += 1
 
+    def _count_cost(self, record: RequestRecord) -> None:
+        """Each attempt's cost, for the target that has earned it."""
+        costs = self._costs
+        for attempt in record.attempts:
+            if attempt.cost_microusd:
+                key = (record.model, attempt.target)
+                if key not in costs:
+                    key = (
+                        self._bounded(record.model, self._models),
+                        self._bounded(attempt.target, self._targets),
+                    )
+                    if key not in costs and len(costs) >= self._max_cells:
+                        key = (OTHER, OTHER)
+                    costs.setdefault(key, 0)
+                costs[key] += attempt.cost_microusd
+
     def _count_stream(self, cell: _Cell, record: RequestRecord) -> None:
         seconds = record.first_token_s
         if seconds > 0:
@@ -218,13 +219,13 @@ class Metrics:
         if outcome:
             self._streams[outcome] = self._streams.get(outcome, 0) + 1
 
-    def families(self, gauges: Iterable[Gauge] = ()) -> tuple[Family, ...]:
-        """Every metric as it stands, with the caller's `gauges`.
+    def families(self, readings: Iterable[Reading] = ()) -> tuple[Family, ...]:
+        """Every metric as it stands, with the caller's `readings`.
 
         Raises:
-            KeyError: for a gauge that is not in `GAUGES`.
+            KeyError: for a reading that `readings` does not name.
         """
-        return (*self._counters(), *self._histograms(), *_gauges(gauges), self._build_info())
+        return (*self._counters(), *self._histograms(), *families_of(readings), self._build_info())
 
     def _counters(self) -> Iterator[Family]:
         yield Family(
@@ -245,6 +246,20 @@ class Metrics:
                 for kind in ("input", "cached", "cache_write", "output", "reasoning")
                 for series in self._summed(_by_model, attrgetter(kind))
             ),
+        )
+        yield Family(
+            name="fairlead_cost_usd_total",
+            kind="counter",
+            help="What upstreams charge at the configured prices, by the target that was asked.",
+            labels=("model", "target"),
+            series=tuple(Series(labels=key, value=cost / 1e6) for key, cost in self._costs.items()),
+        )
+        yield Family(
+            name="fairlead_unpriced_requests_total",
+            kind="counter",
+            help="Requests with tokens whose cost is not known, because their target has no prices.",
+            labels=("model", "target"),
+            series=self._summed(_by_target, attrgetter("unpriced")),
         )
         yield Family(
             name="fairlead_attempts_total",
@@ -392,12 +407,3 @@ def _stream_outcome(record: RequestRecord) -> str:
             return "failed"
         case _:
             return ""
-
-
-def _gauges(gauges: Iterable[Gauge]) -> Iterator[Family]:
-    series: dict[str, list[Series]] = {}
-    for gauge in gauges:
-        series.setdefault(gauge.name, []).append(Series(labels=gauge.labels, value=gauge.value))
-    for name, values in series.items():
-        text, labels, how = GAUGES[name]
-        yield Family(name=name, kind="gauge", help=text, labels=labels, series=tuple(values), merge=how)

@@ -14,7 +14,11 @@ import schemathesis
 from hypothesis import strategies as st
 
 ADMIN_ID = os.environ["FAIRLEAD_TEST_ADMIN_ID"]
-REQUEST_ID = os.environ["FAIRLEAD_TEST_REQUEST_ID"]
+KNOWN = {
+    "GET /admin/v1/requests/{id}": {"id": os.environ["FAIRLEAD_TEST_REQUEST_ID"]},
+    "GET /admin/v1/explain/{request_id}": {"request_id": os.environ["FAIRLEAD_TEST_REQUEST_ID"]},
+    "GET /admin/v1/limits/{tenant}": {"tenant": "default"},
+}
 
 
 @st.composite
@@ -37,9 +41,10 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if isinstance(path, dict) and path.get("id") == ADMIN_ID:
         # The list of keys names the run's own; once revoked, nothing more would be tested.
         path["id"] = "00000000"
-    if isinstance(path, dict) and case.operation.label == "GET /admin/v1/requests/{id}":
-        # Half of the questions are about the one request there was.
-        path["id"] = REQUEST_ID if len(str(path["id"])) % 2 else path["id"]
+    # Half of the questions are about the one request there was, and the one tenant there is.
+    for name, known in KNOWN.get(case.operation.label, {}).items():
+        if isinstance(path, dict) and len(str(path[name])) % 2:
+            path[name] = known
     body = case.body
     expires_at = body.get("expires_at") if isinstance(body, dict) else None
     if type(expires_at) in (int, float) and 0 <= expires_at <= time.time() + 60:

@@ -18,7 +18,7 @@ providers:
   sim: {type: simulated}
 models:
   simulated:
-    targets: [{provider: sim}]
+    targets: [{provider: sim, input_usd_per_mtok: 1}]
 """
 EXAMPLES = 10
 

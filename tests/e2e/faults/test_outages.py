@@ -113,8 +113,8 @@ def test_a_breakers_cycle(page: Page) -> None:
             async with ScriptedUpstream(
                 broken(shape), broken(shape), broken(shape), probe, trial
             ) as upstream:
-                # vLLM has a cheap GET to probe with; of others only the connection is probed.
-                engine = {**provider(shape, upstream), "type": "vllm"}
+                # Ollama has a cheap GET to probe with, and no metrics; of others only the connection is probed.
+                engine = {**provider(shape, upstream), "type": "ollama"}
                 with running(config({"p": engine}, [target("p")], top=outages({"open_s": 0.4}))) as gateway:
                     assert words(await ask(gateway.port, shape, "m")) == "502 `upstream_error`, do not retry"
                     assert (await gateway.target("p"))["state"] == "open"
@@ -153,7 +153,7 @@ def test_a_trial_that_fails(page: Page) -> None:
             ScriptedUpstream(broken(shape), broken(shape), broken(shape), probe, sends(Stall())) as upstream,
             ScriptedUpstream((Repeat(sends(shape.whole(SPARE))),)) as spare,
         ):
-            providers = {"p": {**provider(shape, upstream), "type": "vllm"}, "q": provider(shape, spare)}
+            providers = {"p": {**provider(shape, upstream), "type": "ollama"}, "q": provider(shape, spare)}
             settings = config(
                 providers,
                 [target("p"), target("q", priority=1)],

@@ -12,7 +12,10 @@ import pytest
 from fairlead.cli.main import main
 
 EXPECTED = Path(__file__).parent / "help.expected"
-COMMANDS = ["", "config", "config check", "config show", "config schema", "config import-litellm"]
+COMMANDS = [
+    *("", "config", "config check", "config show", "config schema", "config import-litellm"),
+    *("usage", "explain", "limits", "limits show"),
+]
 
 
 @pytest.mark.skipif(

@@ -65,10 +65,49 @@ def test_check_as_json(capsys: pytest.CaptureFixture[str]) -> None:
                 "hint": "did you mean `port`?",
             }
         ],
+        "warnings": [],
     }
     write(VALID)
     assert main(["config", "check", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"file": "fairlead.yaml", "valid": True, "problems": []}
+    assert json.loads(capsys.readouterr().out) == {
+        "file": "fairlead.yaml",
+        "valid": True,
+        "problems": [],
+        "warnings": [],
+    }
+
+
+def test_check_names_keys_that_the_file_would_orphan(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = f"state: {{dir: '{here / 'state'}'}}\n"
+    write(state + VALID + "tenants: {search: {}}\n")
+    assert main(["config", "check"]) == 0
+    assert capsys.readouterr().err == "", "there is no state yet, and none is made"
+    assert not (here / "state").exists()
+    assert main(["keys", "create", "--name", "app", "--tenant", "search", "--json"]) == 0
+    key = json.loads(capsys.readouterr().out)["id"]
+    warning = (
+        "1 API key belongs to a tenant that the configuration does not have, so requests are refused: "
+        f"{key} (`search`)"
+    )
+
+    write(state + VALID + "tenants: {other: {}}\n")
+    assert main(["config", "check"]) == 0
+    assert capsys.readouterr().err == f"fairlead: warning: {warning}\n"
+    assert main(["config", "check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == [warning]
+    assert main(["keys", "revoke", key]) == 0
+    capsys.readouterr()
+    assert main(["config", "check"]) == 0
+    assert capsys.readouterr().err == "", "a key that has ended is nobody's trouble"
+
+
+def test_check_says_when_the_keys_cannot_be_read(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "fairlead.db").write_text("no database at all, but long enough to have a header" * 20)
+    write(f"state: {{dir: '{here}'}}\n" + VALID + "tenants: {other: {}}\n")
+
+    assert main(["config", "check"]) == 0
+
+    assert "whether every key has a tenant could not be checked" in capsys.readouterr().err
 
 
 def test_check_looks_for_secrets_when_asked(

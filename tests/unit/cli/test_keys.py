@@ -173,3 +173,18 @@ def test_the_table_is_aligned() -> None:
     column = lines[0].index("TENANT")
     assert [line[column : column + 2] for line in lines] == ["TE", "t ", "t "]
     assert all(line.endswith("never") for line in lines[1:])
+
+
+def test_a_key_is_not_made_for_a_tenant_that_the_configuration_would_refuse(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "tenants.yaml"
+    file.write_text("tenants: {search: {}}")
+
+    status, out, err = run("create", "--name", "app", "--tenant", "serch", "--config", str(file))
+
+    assert (status, out) == (2, "")
+    assert err == (
+        "fairlead: error: --tenant: no tenant is named `serch`\nfairlead: hint: did you mean `search`?\n"
+    )
+    assert run("create", "--name", "app", "--tenant", "search", "--config", str(file))[0] == 0
+    assert run("create", "--name", "app", "--config", str(file))[0] == 0
+    assert "serch" not in run("list")[1]

@@ -37,7 +37,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     now = time.time()
     fill(
         tmp_path,
-        record(1, started_at=now - 60, first_token_s=0.2),
+        record(1, started_at=now - 60, first_token_s=0.2, cost_microusd=1_500_001),
         record(2, started_at=now - 30, outcome=Outcome.FAILED, tenant="other"),
         record(3, started_at=now - 20, model="=cmd()"),
         record(4, started_at=now - 7 * 86_400),
@@ -56,10 +56,10 @@ def test_the_last_day_by_model_with_a_total(run: Run) -> None:
 
     assert status == 0
     assert out == (
-        "MODEL   REQUESTS  FAILED  REFUSED  LEFT  INPUT  OUTPUT  MEAN TTFT\n"
-        "=cmd()         1       0        0     0     10       5          -\n"
-        "small          2       1        0     0     20      10     200 ms\n"
-        "total          3       1        0     0     30      15     200 ms\n"
+        "MODEL   REQUESTS  FAILED  REFUSED  LEFT  INPUT  OUTPUT       USD  UNPRICED  MEAN TTFT\n"
+        "=cmd()         1       0        0     0     10       5         -         1          -\n"
+        "small          2       1        0     0     20      10  1.500001         1     200 ms\n"
+        "total          3       1        0     0     30      15  1.500001         2     200 ms\n"
     )
 
 
@@ -90,6 +90,8 @@ def test_json_has_names_and_numbers(run: Run) -> None:
         "client_gone": 0,
         "input_tokens": 20,
         "output_tokens": 10,
+        "cost_microusd": 1_500_001,
+        "unpriced": 1,
         "first_token_mean_s": 0.2,
     }
 
@@ -100,9 +102,33 @@ def test_csv_is_safe_for_a_spreadsheet(run: Run) -> None:
     rows = list(csv.reader(out.splitlines()))
     assert rows[0] == [
         *("model", "requests", "failed", "refused", "client_gone"),
-        *("input_tokens", "output_tokens", "first_token_mean_s"),
+        *("input_tokens", "output_tokens", "cost_usd", "unpriced", "first_token_mean_s"),
     ]
-    assert rows[1] == ["'=cmd()", "1", "0", "0", "0", "10", "5", ""]
+    assert rows[1] == ["'=cmd()", "1", "0", "0", "0", "10", "5", "", "1", ""]
+    assert rows[2][7:9] == ["1.500001", "1"]
+
+
+def test_a_tenant_counts_with_those_below_it(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "tenants.yaml"
+    file.write_text("tenants: {acme: {}, other: {parent: acme}, third: {}}")
+
+    def names(*words: str) -> list[str]:
+        _, out, _ = run("--by", "tenant", "--config", str(file), *words)
+        return [line.split()[0] for line in out.splitlines()[1:]]
+
+    assert names("--tenant", "acme") == ["acme", "other", "total"]
+    assert names("--tenant", "other") == ["other"]
+    assert names("--tenant", "third") == []
+
+
+def test_a_tenant_that_is_not_there_any_more_has_its_past(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "tenants.yaml"
+    file.write_text("tenants: {others: {}}")
+
+    _, out, err = run("--tenant", "other", "--by", "tenant", "--config", str(file))
+
+    assert out.splitlines()[1].split()[:2] == ["other", "1"]
+    assert err == "no tenant is named `other` any more; did you mean `others`?\n"
 
 
 def test_no_requests_are_said_apart_from_the_output(run: Run) -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from fairlead import config as cfg
 from fairlead.config import rules
+from fairlead.config.fault import Fault, route_of
 
 
 def provider_faults(**options: object) -> list[str]:
@@ -13,7 +14,7 @@ def provider_faults(**options: object) -> list[str]:
     return [fault.message for fault in rules.faults(cfg.Config(providers={"p": provider}))]
 
 
-def models(**entries: cfg.Model) -> list[rules.Fault]:
+def models(**entries: cfg.Model) -> list[Fault]:
     providers = {"p": cfg.Provider(type="simulated"), "q": cfg.Provider(type="simulated")}
     return rules.faults(cfg.Config(providers=providers, models=entries))
 
@@ -157,10 +158,7 @@ def test_names_that_no_route_can_have(name: str) -> None:
      ("openai/x", "openai/*")],
 )  # fmt: skip
 def test_the_route_of_a_name_is_the_routers(name: str, route: str | None) -> None:
-    assert (
-        rules.route_of(name, {"a": model(), "gpt-*": model(), "gpt-4o-*": model(), "openai/*": model()})
-        == route
-    )
+    assert route_of(name, {"a": model(), "gpt-*": model(), "gpt-4o-*": model(), "openai/*": model()}) == route
 
 
 def test_fallbacks_must_name_models() -> None:

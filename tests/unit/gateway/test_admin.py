@@ -14,9 +14,33 @@ from fairlead import config as cfg
 from fairlead.errors import Conflict, FairleadError, InvalidRequest, MethodNotAllowed, NotFound
 from fairlead.gateway.admin import Admin, Facts
 from fairlead.gateway.auth import Grant
+from fairlead.limits.clock import ForwardClock
+from fairlead.limits.limiter import Limiter
+from fairlead.limits.memory import MemoryStore
+from fairlead.limits.tree import Tree
 from fairlead.net.head import HeadParser
 from fairlead.storage.connect import open_database
 from fairlead.storage.ports import Database
+from fairlead.telemetry.db import Ledger
+
+NO_TENANTS = cfg.Config()
+TENANTS = cfg.Config(
+    tenants={
+        "search": cfg.Tenant(
+            parent="acme",
+            priority="batch",
+            limits=cfg.NodeLimits(requests_per_minute=60),
+            each_key=cfg.NodeLimits(concurrent_requests=2),
+        ),
+        "acme": cfg.Tenant(
+            weight=3,
+            limits=cfg.NodeLimits(
+                requests_per_minute=cfg.Rate(limit=600, shadow=True),
+                budgets=[cfg.Budget(usd=100, per="month", timezone="Europe/Berlin")],
+            ),
+        ),
+    }
+)
 
 
 class Answered:
@@ -52,18 +76,21 @@ async def _nothing() -> None:
     return None
 
 
-def ask(*calls: tuple[str, str, object]) -> list[Any]:
+def ask(*calls: tuple[str, str, object], config: cfg.Config = NO_TENANTS) -> list[Any]:
     """The answers, or the errors, of calls made one after the other. `{id}` is the last key made."""
+    limiter = Limiter(MemoryStore(ForwardClock()), Tree(config.tenants), now=time.time, warn=lambda _: None)
 
     async def scenario() -> list[Any]:
         database: Database = await open_database(":memory:")
         admin = Admin(
             Facts(
                 pipeline=Open,  # type: ignore[arg-type]  # a stand-in
-                config=cfg.Config,
+                config=lambda: config,
                 targets=tuple,
+                limiter=lambda: limiter,
+                shared_limiter=lambda: None,
                 database=database,
-                ledger=None,
+                ledger=Ledger(database) if config.tenants else None,
                 started_at=1.0,
                 pending=lambda: 7,
                 refresh_keys=_nothing,
@@ -198,3 +225,94 @@ def test_a_target_that_is_not_there_is_not_reset() -> None:
 
     assert isinstance(answer, NotFound)
     assert answer.param == "target"
+
+
+# --- tenants and their limits -------------------------------------------------------------------
+
+
+def test_tenants_are_listed_below_those_above_them() -> None:
+    _, answer = ask(
+        ("POST", "/keys", {"name": "app", "tenant": "search"}), ("GET", "/tenants", None), config=TENANTS
+    )
+
+    named = {tenant["name"]: tenant for tenant in answer["data"]}
+    assert list(named) == ["acme", "search", "default"]
+    assert named["search"] == {
+        "name": "search",
+        "parent": "acme",
+        "path": ["acme", "search"],
+        "weight": 1.0,
+        "priority": "batch",
+        "limits": 1,
+        "keys": 1,
+    }
+    assert (named["acme"]["parent"], named["acme"]["limits"], named["acme"]["keys"]) == (None, 2, 0)
+
+
+def test_the_limits_of_a_tenant_are_those_above_it_too_and_of_a_key_when_asked() -> None:
+    _, of_tenant, of_key = ask(
+        ("POST", "/keys", {"name": "app", "tenant": "search"}),
+        ("GET", "/limits/search", None),
+        ("GET", "/limits/search?key={id}", None),
+        config=TENANTS,
+    )
+
+    assert (of_tenant["path"], of_tenant["key_id"], of_tenant["store"]) == (
+        ["acme", "search"],
+        None,
+        "memory",
+    )
+    assert [(limit["id"], limit["node"], limit["shadow"]) for limit in of_tenant["data"]] == [
+        ("acme/requests", "acme", True),
+        ("acme/usd:month", "acme", False),
+        ("search/requests", "search", False),
+    ]
+    budget = of_tenant["data"][1]
+    assert (budget["amount"], budget["remaining"], budget["window"], budget["timezone"]) == (
+        *(100_000_000, 100_000_000),
+        *("month", "Europe/Berlin"),
+    )
+    assert [limit["id"] for limit in of_key["data"][:-1]] == [limit["id"] for limit in of_tenant["data"]]
+    assert of_key["data"][-1]["id"] == f"key:{of_key['key_id']}/concurrent"
+    assert of_key["data"][-1]["window"] == ""
+
+
+def test_a_key_of_another_tenant_has_no_limits_here() -> None:
+    _, answer = ask(
+        ("POST", "/keys", {"name": "app", "tenant": "search"}),
+        ("GET", "/limits/acme?key={id}", None),
+        config=TENANTS,
+    )
+
+    assert isinstance(answer, NotFound)
+    assert "belongs to the tenant `search`" in answer.message
+
+
+def test_a_tenant_that_is_mistyped_is_told_its_name() -> None:
+    shown, made, unlike = ask(
+        ("GET", "/limits/serch", None),
+        ("POST", "/keys", {"name": "app", "tenant": "serch"}),
+        ("POST", "/keys", {"name": "app", "tenant": "zzz"}),
+        config=TENANTS,
+    )
+
+    assert isinstance(shown, NotFound)
+    assert isinstance(made, InvalidRequest)
+    assert shown.hint == made.hint == "did you mean `search`?"
+    assert made.param == "tenant"
+    assert "under `tenants`" in unlike.hint
+
+
+def test_without_tenants_a_key_may_be_anybodys() -> None:
+    (made,) = ask(("POST", "/keys", {"name": "app", "tenant": "anybody"}))
+
+    assert made["tenant"] == "anybody"
+
+
+def test_usage_and_explanations_come_from_the_ledger() -> None:
+    usage, unknown = ask(
+        ("GET", "/usage?tenant=acme", None), ("GET", "/explain/req_unknown", None), config=TENANTS
+    )
+
+    assert usage == {"data": []}
+    assert isinstance(unknown, NotFound)

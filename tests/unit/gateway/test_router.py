@@ -6,8 +6,12 @@ from collections import Counter
 import pytest
 
 from fairlead import config as cfg
+from fairlead.gateway.capacity import FixedWindow
 from fairlead.gateway.health import Breaker
+from fairlead.gateway.queue import Ask, TargetQueue
 from fairlead.gateway.router import Load, Route, RouteTable, Target
+from fairlead.limits.fair import Rules
+from fairlead.limits.flows import Flow
 from fairlead.types import Failure, FailureKind
 
 
@@ -73,8 +77,12 @@ def test_the_faster_of_two_is_asked() -> None:
 
 
 def test_a_full_target_is_passed_over() -> None:
-    full, free = target("a", max_concurrency=2), target("b")
-    full.load_state.in_flight = 2
+    full, free = target("a"), target("b")
+    full.queue = TargetQueue("a", Rules(), FixedWindow(2))
+    share = Ask(flow=Flow(names=("acme",), weights=(1.0,)), input_tokens=1, expected_tokens=1)
+    places = [full.queue.enter(share, 0.0) for _ in range(2)]
+    assert all(places)
+    assert full.healthy(0)
     assert route(full, free).choose(tried=(), now=0, roll=0.0) is free
     assert route(full).choose(tried=(), now=0, roll=0.0) is None
     assert route(full).wait_s(0) == 0.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.errors import ConfigError, StorageUnusable
-from fairlead.storage.connect import open_database
+from fairlead.storage.connect import open_database, open_existing
 from fairlead.storage.sqlite import SqliteDatabase
 
 
@@ -71,3 +71,22 @@ def test_a_newer_store_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(StorageUnusable, match="9000_future"):
         asyncio.run(scenario())
+
+
+def test_what_is_there_is_opened_as_it_is(tmp_path: Path) -> None:
+    async def tables(directory: Path) -> list[object] | None:
+        database = await open_existing(str(directory))
+        if database is None:
+            return None
+        try:
+            return [name for (name,) in await database.fetch("SELECT name FROM sqlite_master")]
+        finally:
+            await database.close()
+
+    assert asyncio.run(tables(tmp_path / "nothing")) is None
+    assert not (tmp_path / "nothing").exists()
+    assert asyncio.run(open_existing(":memory:")) is None
+    (tmp_path / "fairlead.db").touch()
+    assert asyncio.run(tables(tmp_path)) == [], "no schema is made"
+    asyncio.run(_opened(str(tmp_path)))
+    assert "api_keys" in (asyncio.run(tables(tmp_path)) or [])

@@ -11,6 +11,7 @@ from fairlead.types import (
     Attempt,
     Failure,
     FailureKind,
+    LimitFact,
     Outcome,
     RequestRecord,
     Usage,
@@ -103,6 +104,10 @@ def full_record() -> RequestRecord:
         ),
         finish_reason="length",
         trace_parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        cost_microusd=4_200,
+        limits=(LimitFact(limit="acme/requests", verdict="shadowed", amount=60, used=61, asked=1),),
+        priority="batch",
+        fallback="larger",
         client_retry=2,
     )
 

@@ -300,8 +300,8 @@ def test_usage_is_added_up_by_group(runner: asyncio.Runner, ledger: Ledger) -> N
         runner,
         ledger,
         record(0, first_token_s=0.2),
-        record(1, first_token_s=0.4),
-        record(2, outcome=Outcome.FAILED, usage=Usage()),
+        record(1, first_token_s=0.4, cost_microusd=1_500_000),
+        record(2, outcome=Outcome.FAILED, usage=Usage(), cost_microusd=3),
         record(3, outcome=Outcome.CUT),
         record(4, outcome=Outcome.REFUSED),
         record(5, outcome=Outcome.UPSTREAM_REFUSED),
@@ -322,6 +322,8 @@ def test_usage_is_added_up_by_group(runner: asyncio.Runner, ledger: Ledger) -> N
         output_tokens=30,
         first_tokens=2,
         first_token_sum_s=pytest.approx(0.6),
+        cost_microusd=1_500_003,
+        unpriced=5,
     )
     assert small.first_token_mean_s == pytest.approx(0.3)
 
@@ -413,3 +415,15 @@ def test_no_query_reads_the_whole_table(runner: asyncio.Runner, database: Databa
     for sql, params in watched.asked:
         plan = [str(row[3]) for row in runner.run(database.fetch(f"EXPLAIN QUERY PLAN {sql}", params))]
         assert not any(step.startswith("SCAN requests") and "INDEX" not in step for step in plan), (sql, plan)
+
+
+def test_usage_is_of_some_tenants_when_asked(runner: asyncio.Runner, ledger: Ledger) -> None:
+    ledger.take(record(number, tenant=tenant) for number, tenant in enumerate(["acme", "search", "other"]))
+    runner.run(ledger.commit())
+
+    def names(*tenants: str) -> list[str]:
+        return [one.name for one in runner.run(ledger.usage("tenant", tenants=tenants))]
+
+    assert names("acme", "search", "nobody") == ["acme", "search"]
+    assert names("nobody") == []
+    assert [one.requests for one in runner.run(ledger.usage("day", tenants=("other",)))] == [1]

@@ -16,7 +16,8 @@ from tests.unit.telemetry.records import full_record, record, records
 
 from fairlead.telemetry import process
 from fairlead.telemetry.exposition import OPENMETRICS, TEXT, negotiate, render
-from fairlead.telemetry.prometheus import GAUGES, Gauge, Metrics
+from fairlead.telemetry.prometheus import Metrics
+from fairlead.telemetry.readings import COUNTERS, GAUGES, Reading
 from fairlead.telemetry.samples import Family, Series
 from fairlead.types import RequestRecord
 
@@ -27,11 +28,11 @@ FORMATS: list[tuple[str, Parse]] = [(TEXT, parse_text), (OPENMETRICS, parse_open
 def everything(*served: RequestRecord) -> tuple[Family, ...]:
     metrics = Metrics(version="1.2.3")
     metrics.take(served)
-    gauges = [
-        Gauge(name=name, value=0.5, labels=("lab/a",) * len(labels))
-        for name, (_, labels, _) in GAUGES.items()
+    kept = [
+        Reading(name=name, value=0.5, labels=("lab/a",) * len(labels))
+        for name, (_, labels, *_) in (*GAUGES.items(), *COUNTERS.items())
     ]
-    return (*metrics.families(gauges), *process.families(1.5e9))
+    return (*metrics.families(kept), *process.families(1.5e9))
 
 
 def samples(

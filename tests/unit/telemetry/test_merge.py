@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from tests.unit.telemetry.records import record, records
 
 from fairlead.telemetry.merge import cumulative, merge
-from fairlead.telemetry.prometheus import Gauge, Metrics
+from fairlead.telemetry.prometheus import Metrics
+from fairlead.telemetry.readings import Reading
 from fairlead.telemetry.samples import Family, Series
 from fairlead.types import RequestRecord
 
@@ -74,8 +75,8 @@ def test_gauges_combine_as_they_declare() -> None:
     def worker(in_flight: int, state: int) -> tuple[Family, ...]:
         return Metrics().families(
             [
-                Gauge(name="fairlead_in_flight", value=in_flight),
-                Gauge(name="fairlead_breaker_state", labels=("lab/a",), value=state),
+                Reading(name="fairlead_in_flight", value=in_flight),
+                Reading(name="fairlead_breaker_state", labels=("lab/a",), value=state),
             ]
         )
 
@@ -90,7 +91,7 @@ def test_what_outlives_a_worker_are_its_counters_and_histograms() -> None:
     metrics = Metrics()
     metrics.take([record()])
 
-    kept = cumulative(metrics.families([Gauge(name="fairlead_in_flight", value=1)]))
+    kept = cumulative(metrics.families([Reading(name="fairlead_in_flight", value=1)]))
 
     assert {family.kind for family in kept} == {"counter", "histogram"}
     assert "fairlead_requests_total" in {family.name for family in kept}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.unit.telemetry.records import full_record, record, records
 
 from fairlead.telemetry.histogram import quantile
-from fairlead.telemetry.prometheus import DURATION_BOUNDS_S, Gauge, Metrics
+from fairlead.telemetry.prometheus import DURATION_BOUNDS_S, Metrics
+from fairlead.telemetry.readings import Reading
 from fairlead.telemetry.samples import Family, Series
 from fairlead.types import ITL_BOUNDS_S, Attempt, Failure, FailureKind, Outcome, RequestRecord, Usage
 
@@ -200,8 +201,47 @@ def test_a_median_can_be_read_from_the_metrics() -> None:
 
 def test_gauges_are_declared_once() -> None:
     with pytest.raises(KeyError):
-        Metrics().families([Gauge(name="fairlead_of_nobody", value=1)])
+        Metrics().families([Reading(name="fairlead_of_nobody", value=1)])
 
 
 def test_the_build_is_named() -> None:
     assert families()["fairlead_build_info"].series[0].labels[0] == "1.2.3"
+
+
+def test_money_is_counted_for_the_target_that_has_earned_it() -> None:
+    paid = Attempt(target="lab/b", started_s=0.1, cost_microusd=1_500_001)
+    wasted = Attempt(
+        target="lab/a", started_s=0.0, cost_microusd=250, failure=Failure(kind=FailureKind.CUT, message="m")
+    )
+    one = record(attempts=(wasted, paid), target="lab/b", cost_microusd=1_500_251)
+
+    found = families(one, one, record(cost_microusd=0))
+
+    assert values(found["fairlead_cost_usd_total"]) == {
+        ("small", "lab/b"): 3.000002,
+        ("small", "lab/a"): 0.0005,
+    }
+    assert found["fairlead_unpriced_requests_total"].series == ()
+
+
+def test_what_has_no_price_is_counted_and_not_taken_for_free() -> None:
+    found = families(
+        record(), record(usage=Usage()), record(outcome=Outcome.REFUSED, attempts=(), usage=Usage())
+    )
+
+    assert values(found["fairlead_unpriced_requests_total"]) == {("small", "lab/small-1"): 1}
+    assert found["fairlead_cost_usd_total"].series == ()
+
+
+def test_costs_of_many_targets_are_bounded() -> None:
+    metrics = Metrics(max_names=2)
+    spent = [
+        record(number, target=f"lab/{number}", cost_microusd=1,
+               attempts=(Attempt(target=f"lab/{number}", started_s=0.0, cost_microusd=1),))
+        for number in range(50)
+    ]  # fmt: skip
+
+    found = values(families(*spent, metrics=metrics)["fairlead_cost_usd_total"])
+
+    assert len(found) == 3
+    assert sum(found.values()) == pytest.approx(50e-6)

@@ -14,7 +14,8 @@ import pytest
 from tests.unit.telemetry.records import record
 
 from fairlead.errors import ConfigError
-from fairlead.telemetry.prometheus import Gauge, Metrics
+from fairlead.telemetry.prometheus import Metrics
+from fairlead.telemetry.readings import Reading
 from fairlead.telemetry.samples import Family
 from fairlead.telemetry.siblings import Siblings
 
@@ -36,7 +37,7 @@ class Worker:
             directory,
             worker=number,
             generation=generation,
-            families=lambda: self.metrics.families([Gauge(name="fairlead_in_flight", value=1)]),
+            families=lambda: self.metrics.families([Reading(name="fairlead_in_flight", value=1)]),
             timeout_s=timeout_s,
         )
 

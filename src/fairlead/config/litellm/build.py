@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from fairlead.config import rules
+from fairlead.config.fault import Fault, Path, route_of
 from fairlead.config.litellm.deployments import Deployment, Providers, read_deployment
 from fairlead.config.litellm.notes import Notes, Options, Plain
 from fairlead.config.litellm.prefixes import implied_variables, wildcard_fault
@@ -46,7 +47,7 @@ class Draft:
         self._settings = settings
         self._providers = Providers()
         self._groups: dict[str, _Group] = {}
-        self._origins: dict[rules.Path, str] = {}
+        self._origins: dict[Path, str] = {}
 
     def add_deployments(self, value: Plain) -> None:
         """Read `model_list`."""
@@ -99,7 +100,7 @@ class Draft:
         reached: set[str] = set()
         waiting = list(names)
         while waiting:
-            route = rules.route_of(waiting.pop(), self._groups)
+            route = route_of(waiting.pop(), self._groups)
             if route is not None and route not in reached:
                 reached.add(route)
                 for listed in self._groups[route].fallbacks.values():
@@ -138,7 +139,7 @@ class Draft:
                 config = _without(config, fault.path)
         return config
 
-    def _origin(self, path: rules.Path) -> str:
+    def _origin(self, path: Path) -> str:
         while path and path not in self._origins:
             path = path[:-1]
         return self._origins.get(path, path_text(path))
@@ -221,11 +222,11 @@ def _shares(deployments: list[Deployment]) -> list[float]:
     return [1.0] * len(deployments)
 
 
-def _position(fault: rules.Fault) -> list[tuple[int, str]]:
+def _position(fault: Fault) -> list[tuple[int, str]]:
     return [(step, "") if isinstance(step, int) else (-1, step) for step in fault.path]
 
 
-def _without(config: Config, path: rules.Path) -> Config:
+def _without(config: Config, path: Path) -> Config:
     """The configuration without the entry that a fault is about."""
     section, name, *rest = path
     assert isinstance(name, str)

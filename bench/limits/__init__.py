@@ -1,0 +1,1 @@
+"""What limits cost a request, and what fair queueing gives."""
