@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from fairlead.cli.admin_api import KEY, add_url_option, ask
 from fairlead.cli.ledger import date, printable, say, table, usd, write_json
+from fairlead.gateway.keys import id_in
 
 _HEAD: Final = ("OF", "MODEL", "LIMIT", "AMOUNT", "USED", "RESERVED", "LEFT", "RESETS", "MODE")
 _NUMBERS: Final = ("AMOUNT", "USED", "RESERVED", "LEFT")
@@ -37,7 +38,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _show(args: argparse.Namespace) -> int:
     path = f"/admin/v1/limits/{quote(args.tenant, safe='')}"
     if args.key is not None:
-        path += f"?key={quote(args.key, safe='')}"
+        # Who pastes a whole secret means its id; the secret has no place in a URL.
+        path += f"?key={quote(id_in(args.key) or args.key, safe='')}"
     answer = ask(args.url, path)
     if args.json:
         write_json(answer)

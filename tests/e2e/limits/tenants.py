@@ -63,6 +63,17 @@ def ask(gateway: GatewayProcess, key: str, **fields: Any) -> Answer:
     return answer
 
 
+def post(gateway: GatewayProcess, path: str, key: str, body: dict[str, Any]) -> tuple[int, bytes]:
+    """Status and body of any call."""
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
+    connection.request("POST", path, json.dumps(body), headers)
+    response = connection.getresponse()
+    found = response.status, response.read()
+    connection.close()
+    return found
+
+
 def limits(gateway: GatewayProcess, tenant: str, query: str = "") -> dict[str, dict[str, Any]]:
     """How the limits of a tenant stand, by id."""
     return {limit["id"]: limit for limit in gateway.admin(f"/limits/{tenant}{query}")["data"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from tests.e2e.limits.tenants import (
     key_of,
     limits,
     metrics,
+    post,
     until,
 )
 
@@ -82,17 +84,15 @@ def test_a_rate_refuses_anthropics_sdk_in_its_words(
 
 def test_coming_back_when_told_is_enough(running_gateway: Gateways, running_engine: Engines) -> None:
     """The SDK's own retries follow `retry-after-ms`, so a client that does not know of limits is served."""
-    gateway = running_gateway(
-        config(running_engine(), TEAM % "{requests_per_minute: {limit: 120, burst: 1}}")
-    )
+    gateway = running_gateway(config(running_engine(), TEAM % "{requests_per_minute: {limit: 30, burst: 1}}"))
     client = chat(gateway, key_of(gateway, "search"), max_retries=1)
     began = time.monotonic()
 
-    for _ in range(3):
+    for _ in range(2):
         client.chat.completions.create(model="small", messages=HELLO)  # type: ignore[arg-type]
 
-    assert 0.9 < time.monotonic() - began < 5, "two waits of half a second each"
-    assert sum(entry["status"] == 429 for entry in gateway.requests(5)) == 2
+    assert time.monotonic() - began > 1.9, "a wait of two seconds"
+    assert [entry["status"] for entry in gateway.requests(3)] == [200, 429, 200]
 
 
 def test_a_spent_budget_is_not_asked_again_by_sdks(
@@ -135,6 +135,37 @@ def test_what_no_wait_helps_is_refused_without_one(
     assert "never admits more than 500 tokens" in answer.body["error"]["message"]
     assert "retry-after" not in answer.headers
     assert answer.headers["x-should-retry"] == "false"
+
+
+PATHS: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {"messages": HELLO},
+    "/v1/completions": {"prompt": "Hello"},
+    "/v1/responses": {"input": "Hello"},
+    "/v1/messages": {"messages": HELLO, "max_tokens": 5},
+    "/v1/embeddings": {"input": "Hello"},
+    "/v1/moderations": {"input": "Hello"},
+    "/v1/rerank": {"query": "Hello", "documents": ["a"]},
+    "/v1/audio/speech": {"input": "Hello", "voice": "alloy"},
+    "/v1/images/generations": {"prompt": "Hello"},
+    "/v1/batches": {
+        "input_file_id": "file-1",
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+    },
+}
+
+
+def test_no_api_goes_around_the_limits(running_gateway: Gateways, running_engine: Engines) -> None:
+    # Counting tokens is not among them: the gateway does it itself, and what is sent nowhere is given back.
+    gateway = running_gateway(config(running_engine(), "{acme: {each_key: {requests_per_minute: 1}}}"))
+    for path, body in PATHS.items():
+        key = key_of(gateway, "acme")
+        body = {"model": "small", **body}
+
+        statuses = [post(gateway, path, key, body)[0] for _ in range(2)]
+
+        assert statuses[0] != 429, path
+        assert statuses[1] == 429, path
 
 
 # --- what is charged ----------------------------------------------------------------------------
@@ -218,7 +249,7 @@ def test_a_client_that_leaves_a_stream_is_charged_for_what_it_received(
     budget = limits(gateway, "search")["search/usd:month"]
     assert (record["outcome"], budget["reserved"]) == ("client_gone", 0)
     output = record["usage"]["output_tokens"]
-    assert 4 <= output <= 60
+    assert 4 <= output <= 300
     assert (
         budget["used"]
         == record["cost_microusd"]
@@ -344,18 +375,21 @@ def test_a_noisy_neighbour_is_deprioritised_and_not_refused(
     finished: list[tuple[str, int]] = []
 
     def flood() -> None:
-        finished.append(("loud", ask(gateway, loud).status))
+        finished.append(("loud", ask(gateway, loud, max_tokens=50).status))
 
     threads = [threading.Thread(target=flood) for _ in range(12)]
     for thread in threads:
         thread.start()
-    until(lambda: 'fairlead_queue_waiting{target="lab/small"} 11' in metrics(gateway), "the flood waits")
+    waiting = re.compile(r'fairlead_queue_waiting\{target="lab/small"\} ([89]|1\d)')
+    until(lambda: waiting.search(metrics(gateway)) is not None, "the flood waits")
+    before = len(finished)
     finished.append(("quiet", ask(gateway, quiet).status))
     for thread in threads:
         thread.join()
 
     assert {status for _, status in finished} == {200}, "nobody is refused: they wait"
-    assert [name for name, _ in finished].index("quiet") <= 3, "it waits for what runs, and for no other"
+    place = [name for name, _ in finished].index("quiet")
+    assert place <= before + 2, "it waits for what runs, and for no other"
     waited = [entry for entry in gateway.requests(13) if entry["tenant"] == "loud"]
     record = gateway.record(waited[0]["id"])
     assert record["priority"] == "batch"

@@ -49,7 +49,9 @@ def test_a_bound_that_there_is_not_has_no_metric(
 def test_what_has_a_place_is_counted_until_it_leaves() -> None:
     made = queue("openai-compatible", max_concurrency=1)
     assert made is not None
-    ask = Ask(flow=Flow(("acme",), (1.0,), Band.INTERACTIVE), input_tokens=10, expected_tokens=20)
+    ask = Ask(
+        flow=Flow(names=("acme",), weights=(1.0,), band=Band.INTERACTIVE), input_tokens=10, expected_tokens=20
+    )
     place = made.enter(ask, 0.0)
     assert place is not None
 
