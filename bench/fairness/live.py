@@ -228,10 +228,26 @@ if __name__ == "__main__":
 
     experiment = msgspec.convert(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}, Experiment)
     import uvloop
+
     with stacks(experiment) as running:
         outcomes = uvloop.run(play(experiment, running))
         for outcome in outcomes:
             q = [outcome.quantile_s(p) * 1000 for p in (0.1, 0.5, 0.9, 0.95, 0.99)]
-            print(outcome.name, len(outcome.samples), "lost", outcome.lost, "ttft ms", [f"{x:.0f}" for x in q], "flood", outcome.flood_served, outcome.flood_refused)
+            print(
+                outcome.name,
+                len(outcome.samples),
+                "lost",
+                outcome.lost,
+                "ttft ms",
+                [f"{x:.0f}" for x in q],
+                "flood",
+                outcome.flood_served,
+                outcome.flood_refused,
+            )
         import subprocess
-        print(subprocess.run(["ps","-eo","pcpu,time,args","--sort=-time"],capture_output=True,text=True).stdout[:1500])
+
+        print(
+            subprocess.run(
+                ["ps", "-eo", "pcpu,time,args", "--sort=-time"], capture_output=True, text=True
+            ).stdout[:1500]
+        )

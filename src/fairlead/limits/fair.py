@@ -9,9 +9,9 @@ Rules kept:
 
 - The first in turn that does not fit stops everybody behind it. Skipping
   ahead would starve large requests, and it is what keeps the bound
-  |W_f - W_g| <= 2 * max(w_p * L_input, w_q * M) between two siblings that
-  wait all the time (W service over weight, L_input the longest prompt, M the
-  tokens in flight).
+  |W_f - W_g| <= 2 * max(w_p * L_input, w_q * M) + credit between two siblings
+  that wait all the time (W service over weight, L_input the longest prompt, M
+  the tokens in flight).
 - Whoever waits is served whenever there is room (work-conserving).
 - `interactive` before `batch`, strictly, each with counters of its own; a
   batch request that has waited for `age_s` moves to the interactive tree and
@@ -57,8 +57,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Of them, of one leaf of the tree."""
     max_keys: int = 4096
     """Keys remembered in each band; beyond, idle ones are forgotten."""
-    lift: bool = True
-    """False is the paper's least-counter-first, which lets the idle save up service. For comparison only."""
+    credit: float = 5000.0
+    """Weighted tokens, over weight, that a tenant may save up while idle; then a burst of it does not wait as
+    long as its first request holds. 0 is the paper's lift, infinity its least-counter-first."""
 
 
 class FairQueue:
@@ -70,7 +71,7 @@ class FairQueue:
         self.rules = rules
         self.waiting = 0
         """Requests in the queue."""
-        self._trees = tuple(Tree(lift=rules.lift, max_leaves=rules.max_keys) for _ in Band)
+        self._trees = tuple(Tree(credit=rules.credit, max_leaves=rules.max_keys) for _ in Band)
         self._ageing: OrderedDict[Entry, None] = OrderedDict()
         """What waits in the batch band, oldest first."""
         self._rate_work = 0.0

@@ -9,8 +9,11 @@ Rules kept:
 
 - Whoever begins to wait is lifted to the least counter among its siblings
   that wait, or when none does to the counter of the sibling that left the
-  line last: nobody saves up service while idle. The lift has no cap: it never
-  raises a counter above that of a sibling which has had as much.
+  line last, less a small credit: nobody saves up more service than that while
+  idle. Without any, a tenant far below its share would wait for the second of
+  two requests that come together, as if it had no share to spare. The lift has
+  no other cap: it never raises a counter above that of a sibling which has had
+  as much.
 - Leaves that nobody uses are forgotten when there are too many. A forgotten
   one comes back with the lift, so it gains at most what it was ahead.
 """
@@ -113,12 +116,18 @@ class Node:
 class Tree:
     """One band's counters and lines. Every operation is O(depth * log(siblings))."""
 
-    __slots__ = ("_lift", "_max_leaves", "_tickets", "leaves", "root")
+    __slots__ = ("_credit", "_max_leaves", "_tickets", "leaves", "root")
 
-    def __init__(self, *, lift: bool, max_leaves: int) -> None:
+    def __init__(self, *, credit: float, max_leaves: int) -> None:
+        """Make an empty one.
+
+        Args:
+            credit: how far below its siblings a counter may be when somebody begins to wait.
+            max_leaves: leaves that are remembered; beyond, idle ones are forgotten.
+        """
         self.root = Node("", None, 1.0)
         self.leaves: dict[Flow, Node] = {}
-        self._lift = lift
+        self._credit = credit
         self._max_leaves = max_leaves
         self._tickets = 0
 
@@ -132,8 +141,8 @@ class Tree:
         while (parent := node.parent) is not None:
             last = parent.last
             if last is not node:
-                if last is not None and last.counter > node.counter and self._lift:
-                    node.counter = last.counter
+                if last is not None:
+                    node.counter = max(node.counter, last.counter - self._credit)
                 parent.last = node
             node.counter += cost * node.inverse
             node = parent
@@ -147,10 +156,9 @@ class Tree:
         node = leaf
         while (parent := node.parent) is not None:
             if not node.waiting:
-                if self._lift:
-                    lifted = self.least(parent) if parent.waiting else parent.last
-                    if lifted is not None and lifted.counter > node.counter:
-                        node.counter = lifted.counter
+                above = self.least(parent) if parent.waiting else parent.last
+                if above is not None:
+                    node.counter = max(node.counter, above.counter - self._credit)
                 parent.active += 1
                 parent.active_weight += node.weight
                 self._push(parent, node)

@@ -174,9 +174,9 @@ class FirstComeFirstServed:
 
 
 class Counters:
-    """Virtual token counters inside the engine; `lift=False` is least-counter-first."""
+    """Virtual token counters inside the engine; endless `credit` is least-counter-first."""
 
-    def __init__(self, clients: Sequence[Client], *, lift: bool = True) -> None:
+    def __init__(self, clients: Sequence[Client], *, credit: float = 0.0) -> None:
         self._flows = _flows(clients)
         self._queue = FairQueue(
             Rules(
@@ -184,7 +184,7 @@ class Counters:
                 output_weight=OUTPUT_WEIGHT,
                 max_waiting=_UNBOUNDED,
                 max_waiting_per_key=_UNBOUNDED,
-                lift=lift,
+                credit=credit,
             )
         )
 
@@ -320,7 +320,7 @@ def _flows(clients: Sequence[Client]) -> list[Flow]:
 
 POLICIES: Final[dict[str, Callable[[Sequence[Client]], Policy]]] = {
     "FCFS": FirstComeFirstServed,
-    "LCF": lambda clients: Counters(clients, lift=False),
+    "LCF": lambda clients: Counters(clients, credit=math.inf),
     "RPM 5": lambda clients: FirstComeFirstServed(clients, 5),
     "RPM 10": lambda clients: FirstComeFirstServed(clients, 10),
     "RPM 15": lambda clients: FirstComeFirstServed(clients, 15),

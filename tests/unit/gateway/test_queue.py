@@ -261,7 +261,7 @@ def test_a_run_gets_its_turn_too() -> None:
 
 def test_what_was_not_carried_out_costs_nothing() -> None:
     async def main() -> None:
-        queue = queue_of(1)
+        queue = queue_of(1, rules=Rules(credit=0.0))
         place = held(queue, 1, ask("a", 1000))[0]
         waiting = {name: waiting_for(queue, what=ask(name)) for name in ("a", "b")}
         await settle()

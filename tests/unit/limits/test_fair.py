@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 
@@ -240,7 +241,7 @@ EVENTS = st.lists(
 
 @given(EVENTS)
 def test_nothing_is_lost_or_charged_twice(events: list[tuple[str, int, int, int]]) -> None:
-    queue = FairQueue(Rules(lift=False, age_s=100.0, max_waiting=20, max_waiting_per_key=10))
+    queue = FairQueue(Rules(credit=math.inf, age_s=100.0, max_waiting=20, max_waiting_per_key=10))
     waiting: list[Entry] = []
     running: list[Entry] = []
     paid: Counter[Flow] = Counter()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fairlead.limits.flows import Entry, Flow, Tree
 
 
@@ -9,8 +11,8 @@ def flow(*names: str, weights: tuple[float, ...] | None = None) -> Flow:
     return Flow(names=names, weights=weights or (1.0,) * len(names))
 
 
-def tree(*, lift: bool = True, max_leaves: int = 100) -> Tree:
-    return Tree(lift=lift, max_leaves=max_leaves)
+def tree(*, credit: float = 0.0, max_leaves: int = 100) -> Tree:
+    return Tree(credit=credit, max_leaves=max_leaves)
 
 
 def waits(where: Tree, whose: Flow, work: float = 1.0) -> Entry:
@@ -76,8 +78,29 @@ def test_when_nobody_waits_the_lift_is_to_who_left_last() -> None:
     assert one.leaf(flow("late")).counter == 500
 
 
-def test_without_the_lift_the_idle_save_up_service() -> None:
-    one = tree(lift=False)
+def test_who_was_idle_has_a_credit_and_no_more() -> None:
+    one = tree(credit=250.0)
+    for _ in range(20):
+        waits(one, flow("busy"))
+    for _ in range(10):
+        serve(one, 100)
+    for _ in range(6):
+        waits(one, flow("late"))
+    assert one.leaf(flow("late")).counter == 750
+    assert [serve(one, 100) for _ in range(5)] == ["late", "late", "late", "busy", "late"]
+
+
+def test_who_has_not_been_idle_gets_no_credit() -> None:
+    one = tree(credit=250.0)
+    for _ in range(5):
+        waits(one, flow("busy"))
+        serve(one, 100)
+    waits(one, flow("busy"))
+    assert one.leaf(flow("busy")).counter == 500
+
+
+def test_with_endless_credit_the_idle_save_up_service() -> None:
+    one = tree(credit=math.inf)
     for _ in range(10):
         waits(one, flow("busy"))
     for _ in range(5):
