@@ -1,7 +1,8 @@
 """`python -m bench.fairness`: the tables of `fairlead simulate fairness`, and the cost of the queue.
 
 `--write-docs` writes docs/fairness.md, `--check` ends with status 1 when a
-promise is broken. Nothing but the cost depends on the machine.
+promise is broken. Nothing but the cost depends on the machine. `--live` is
+another experiment, on real processes (`bench.fairness.live`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from fairlead.limits.simulate_report import LEGEND, Row, promises, rows, table, 
 from fairlead.limits.simulate_workloads import WORKLOADS
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "fairness.md"
+MOST_RISE: Final = 0.20
+"""Of the quiet tenant's 99th percentile, live."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,7 +29,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--write-docs", action="store_true", help="write docs/fairness.md")
     parser.add_argument("--check", action="store_true", help="exit status 1 when a promise is broken")
     parser.add_argument("--no-cost", action="store_true", help="leave the micro-benchmark out")
+    parser.add_argument("--live", action="store_true", help="on real processes instead; takes a minute")
     options = parser.parse_args(arguments)
+    if options.live:
+        return _live(check=options.check)
     found: list[Row] = []
     tables: dict[str, str] = {}
     for name, workload in WORKLOADS.items():
@@ -42,6 +48,15 @@ def main(arguments: Sequence[str]) -> int:
         PAGE.write_text(page(found, tables), encoding="utf-8")
         print(f"written: {PAGE}")
     return int(options.check and not all(one.kept for one in kept))
+
+
+def _live(*, check: bool) -> int:
+    from bench.fairness.live import Experiment, measure, rise, table
+
+    experiment = Experiment()
+    outcomes = measure(experiment)
+    print(table(experiment, outcomes))
+    return int(check and rise(outcomes) > MOST_RISE)
 
 
 if __name__ == "__main__":

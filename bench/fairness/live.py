@@ -1,10 +1,16 @@
 """The promise of fair queueing on real processes: a quiet tenant beside one that floods.
 
-Three gateways, each in front of a simulated engine of its own with finite capacity, serve the same quiet tenant at
-the same moments: alone, beside a flood of another tenant, and beside the same flood by the same key, which is first
-come, first served. All three run at once, so whatever else the machine does happens to all of them.
+Real gateways, each in front of a simulated engine of its own with a batch of finite size, serve the same
+quiet tenant at the same random moments: alone, beside another tenant's flood, and beside the same flood by
+the same key, which is first come, first served. All run at once, so that whatever else the machine does
+happens to all of them, and the first two several times over, for more samples. Everything goes over HTTP and
+streams; times to first token are the client's.
 
-Everything goes over HTTP with streaming, and times to first token are the client's.
+The engine prefills 2,500 tokens a second and makes a step in some ten milliseconds, as a small one does. The
+quiet tenant's prompts are long: what it waits for anyway is then long beside a step of the engine, and beside
+what the machine's other work adds.
+
+    python -m bench.fairness --live
 """
 
 from __future__ import annotations
@@ -16,104 +22,15 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, cast
 
 import msgspec
-from tests.e2e.gateway import EngineProcess, GatewayProcess, start_engine, start_gateway
+from tests.e2e.gateway import start_engine, start_gateway
 
-
-class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests of one tenant, at random moments."""
-
-    per_s: float
-    prompt_tokens: int
-    answer_tokens: int
-
-
-class Experiment(msgspec.Struct, frozen=True, kw_only=True):
-    """The engine, who sends, and for how long."""
-
-    step_ms: float = 10.0
-    sequence_ms: float = 0.1
-    prefill_token_ms: float = 0.1
-    max_batch: int = 32
-    quiet: Load = Load(per_s=5.0, prompt_tokens=800, answer_tokens=16)
-    flood: Load = Load(per_s=120.0, prompt_tokens=20, answer_tokens=48)
-    warm_up_s: float = 5.0
-    seconds: float = 30.0
-
-
-class Sample(msgspec.Struct, frozen=True, gc=False):
-    """One request of the quiet tenant."""
-
-    status: int
-    first_token_s: float | None
-    """None when there was none."""
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How the quiet tenant fared behind one gateway."""
-
-    name: str
-    samples: tuple[Sample, ...]
-    flood_served: int
-    flood_refused: int
-
-    @property
-    def lost(self) -> int:
-        """Requests without a first token."""
-        return sum(sample.first_token_s is None for sample in self.samples)
-
-    def quantile_s(self, part: float) -> float:
-        """A quantile of the time to first token; infinite when it is of a request that was lost."""
-        times = sorted(math.inf if one.first_token_s is None else one.first_token_s for one in self.samples)
-        return times[min(len(times) - 1, math.ceil(part * len(times)) - 1)]
-
-
-class _Ask(asyncio.Protocol):
-    """One streamed request on a connection of its own."""
-
-    def __init__(self, request: bytes, done: asyncio.Future[Sample]) -> None:
-        self._request = request
-        self._done = done
-        self._started = 0.0
-        self._first: float | None = None
-        self._begin = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._started = time.perf_counter()
-        cast(asyncio.Transport, transport).write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        if self._first is None:
-            now = time.perf_counter()
-            self._begin += data
-            # The event before it tells the role and has no content.
-            if b'"content":"' in self._begin.replace(b'"content":""', b""):
-                self._first = now - self._started
-        self._last = data
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self._done.done():
-            status = int(self._begin[9:12]) if self._begin else 0
-            whole = status == 200 and b"[DONE]" in (self._begin + self._last)[-200:] if self._begin else False
-            self._done.set_result(Sample(status, self._first if whole else None))
-
-    _last = b""
-
-
-class Stack:
-    """An engine, a gateway in front of it, and a key for either tenant."""
-
-    def __init__(self, name: str, engine: EngineProcess, gateway: GatewayProcess, *, one_key: bool) -> None:
-        self.name = name
-        self.engine = engine
-        self.gateway = gateway
-        self.quiet_key = gateway.key("--tenant", "quiet")
-        self.flood_key = self.quiet_key if one_key else gateway.key("--tenant", "flood")
-
-
-CONFIG: Final = """
+_GIVE_UP_S: Final = 4.0
+"""After the end; who has no token then is lost."""
+_CONFIG: Final = """
 providers:
   engine: {{type: vllm, base_url: {engine}}}
 models:
@@ -124,130 +41,220 @@ tenants:
 """
 
 
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tenant sends, at random moments."""
+
+    per_s: float
+    prompt_tokens: int
+    answer_tokens: int
+    """On average; between half and one and a half times as many."""
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine, who sends, and for how long."""
+
+    step_ms: float = 8.0
+    sequence_ms: float = 0.1
+    prefill_token_ms: float = 0.4
+    max_batch: int = 32
+    quiet: Load = Load(per_s=2.0, prompt_tokens=450, answer_tokens=16)
+    flood: Load = Load(per_s=120.0, prompt_tokens=16, answer_tokens=32)
+    """About three times what the engine can do."""
+    warm_up_s: float = 6.0
+    """In which the window is found; not counted."""
+    seconds: float = 36.0
+    copies: int = 3
+    """Of the quiet tenant alone and beside the flood."""
+
+
+class Sample(msgspec.Struct, frozen=True, gc=False):
+    """One request."""
+
+    status: int
+    first_token_s: float
+    """Infinite when there was no (whole) answer."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How the quiet tenant fared."""
+
+    name: str
+    samples: tuple[Sample, ...]
+    flood_served_per_s: float
+
+    @property
+    def lost(self) -> int:
+        """Requests without an answer."""
+        return sum(math.isinf(sample.first_token_s) for sample in self.samples)
+
+    def quantile_s(self, part: float) -> float:
+        """A quantile of the time to first token; infinite when it is of a request that was lost."""
+        times = sorted(sample.first_token_s for sample in self.samples)
+        return times[max(0, math.ceil(part * len(times)) - 1)]
+
+
+class Stack(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway with an engine behind it."""
+
+    name: str
+    copy: int
+    port: int
+    quiet_key: str
+    flood_key: str
+
+
+ALONE, FAIR, FIRST_COME = "alone", "beside a flood", "first come, first served"
+
+
 @contextlib.contextmanager
 def stacks(experiment: Experiment) -> Iterator[list[Stack]]:
-    """The three, running."""
+    """All of them, running."""
     timing = [
         *("--step-ms", str(experiment.step_ms), "--sequence-ms", str(experiment.sequence_ms)),
         *("--prefill-token-ms", str(experiment.prefill_token_ms), "--max-batch", str(experiment.max_batch)),
         "--no-prefix-cache",
     ]
-    with contextlib.ExitStack() as stack:
-        found = []
-        for name in ("alone", "fair", "fcfs"):
-            engine = stack.enter_context(start_engine("openai", *timing))
-            gateway = stack.enter_context(start_gateway(CONFIG.format(engine=engine.base_url)))
-            found.append(Stack(name, engine, gateway, one_key=name == "fcfs"))
-        yield found
+    wanted = [(name, copy) for copy in range(experiment.copies) for name in (ALONE, FAIR)] + [(FIRST_COME, 0)]
+    with contextlib.ExitStack() as closing, ThreadPoolExecutor(max_workers=2) as pool:
+
+        def start(one: tuple[str, int]) -> Stack:
+            name, copy = one
+            engine = closing.enter_context(start_engine("openai", *timing))
+            gateway = closing.enter_context(start_gateway(_CONFIG.format(engine=engine.base_url)))
+            quiet = gateway.key("--tenant", "quiet")
+            flood = gateway.key("--tenant", "flood") if name == FAIR else quiet
+            return Stack(name=name, copy=copy, port=gateway.port, quiet_key=quiet, flood_key=flood)
+
+        yield list(pool.map(start, wanted))
 
 
-def request(port: int, key: str, load: Load) -> bytes:
-    """One streamed chat completion of a load's size."""
-    # A word is a token.
-    content = "fairy " * (load.prompt_tokens - 10)
-    body = json.dumps(
-        {
-            "model": "m", "stream": True, "max_tokens": load.answer_tokens, "ignore_eos": True,
-            "messages": [{"role": "user", "content": content}],
-        }
-    ).encode()  # fmt: skip
+class _Ask(asyncio.Protocol):
+    """One streamed request on a connection of its own."""
+
+    def __init__(self, request: bytes, done: asyncio.Future[Sample]) -> None:
+        self._request = request
+        self._done = done
+        self._began = 0.0
+        self._first_token_s = math.inf
+        self._head = b""
+        self._tail = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._began = time.perf_counter()
+        cast(asyncio.Transport, transport).write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if math.isinf(self._first_token_s):
+            self._head += data
+            # The first event tells the role and has no content.
+            if b'"content":"' in self._head.replace(b'"content":""', b""):
+                self._first_token_s = time.perf_counter() - self._began
+        self._tail = self._tail[-20:] + data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._done.done():
+            status = int(self._head[9:12] or 0)
+            whole = status == 200 and b"[DONE]" in self._tail
+            self._done.set_result(Sample(status, self._first_token_s if whole else math.inf))
+
+
+async def play(experiment: Experiment, running: Sequence[Stack]) -> list[Outcome]:
+    """Everybody behind all gateways at once."""
+    began = time.perf_counter() + 0.2
+    end = experiment.warm_up_s + experiment.seconds
+    jobs = []
+    for stack in running:
+        jobs.append(_send(stack.port, stack.quiet_key, experiment.quiet, began, end, f"quiet {stack.copy}"))
+        flood = (
+            msgspec.structs.replace(experiment.flood, per_s=0.0) if stack.name == ALONE else experiment.flood
+        )
+        jobs.append(_send(stack.port, stack.flood_key, flood, began, end, f"flood {stack.copy}"))
+    answers = await asyncio.gather(*jobs)
+    outcomes = []
+    for name in (ALONE, FAIR, FIRST_COME):
+        indices = [index for index, stack in enumerate(running) if stack.name == name]
+        quiet = [
+            sample for index in indices for at, sample in answers[2 * index] if at >= experiment.warm_up_s
+        ]
+        served = [sample for index in indices for _, sample in answers[2 * index + 1] if sample.status == 200]
+        outcomes.append(
+            Outcome(name=name, samples=tuple(quiet), flood_served_per_s=len(served) / end / len(indices))
+        )
+    return outcomes
+
+
+async def _send(
+    port: int, key: str, load: Load, began: float, end: float, seed: str
+) -> list[tuple[float, Sample]]:
+    """Send requests from `began` on, for `end` seconds. Returns when each was due, and its answer."""
+    loop = asyncio.get_running_loop()
+    roll = random.Random(seed)
+    sent: list[tuple[float, asyncio.Future[Sample]]] = []
+    opening: set[asyncio.Task[None]] = set()
+
+    async def connect(request: bytes, done: asyncio.Future[Sample]) -> None:
+        try:
+            await loop.create_connection(lambda: _Ask(request, done), "127.0.0.1", port)
+        except OSError:
+            done.set_result(Sample(0, math.inf))
+
+    at = 0.0
+    while load.per_s and (at := at + roll.expovariate(load.per_s)) < end:
+        pause_s = began + at - time.perf_counter()
+        if pause_s > 0:
+            await asyncio.sleep(pause_s)
+        tokens = roll.randint(load.answer_tokens // 2, load.answer_tokens * 3 // 2)
+        done: asyncio.Future[Sample] = loop.create_future()
+        task = loop.create_task(connect(_request(key, load.prompt_tokens, tokens), done))
+        opening.add(task)
+        task.add_done_callback(opening.discard)
+        sent.append((at, done))
+    waiting = [done for _, done in sent if not done.done()]
+    if waiting:
+        await asyncio.wait(waiting, timeout=max(0.0, began + end + _GIVE_UP_S - time.perf_counter()))
+    return [(at, done.result() if done.done() else Sample(0, math.inf)) for at, done in sent]
+
+
+def _request(key: str, prompt_tokens: int, answer_tokens: int) -> bytes:
+    """A streamed chat completion of that size: each word is a token."""
+    messages = [{"role": "user", "content": "oak " * (prompt_tokens - 12)}]
+    options = {"stream": True, "max_tokens": answer_tokens, "ignore_eos": True}
+    body = json.dumps({"model": "m", **options, "messages": messages}).encode()
     head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer {key}\r\n"
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {key}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
     )
     return head.encode() + body
 
 
-def moments(per_s: float, begin: float, end: float, seed: str) -> list[float]:
-    """Random moments (a Poisson process), the same for the same seed."""
-    roll = random.Random(seed)
-    found: list[float] = []
-    at = begin
-    while (at := at + roll.expovariate(per_s)) < end:
-        found.append(at)
-    return found
+def rise(outcomes: Sequence[Outcome]) -> float:
+    """By what part the quiet tenant's 99th percentile is longer beside the flood."""
+    alone, fair = (next(one for one in outcomes if one.name == name) for name in (ALONE, FAIR))
+    return fair.quantile_s(0.99) / alone.quantile_s(0.99) - 1.0
 
 
-async def send(port: int, request: bytes, moments: Sequence[float], began: float) -> list[Sample]:
-    """Send a request at each moment and wait for all answers."""
-    loop = asyncio.get_running_loop()
-    sent: list[asyncio.Future[Sample]] = []
-    opening: set[asyncio.Task[None]] = set()
-
-    async def connect(done: asyncio.Future[Sample]) -> None:
-        try:
-            await loop.create_connection(lambda: _Ask(request, done), "127.0.0.1", port)
-        except OSError:
-            done.set_result(Sample(0, None))
-
-    for at in moments:
-        pause_s = began + at - time.perf_counter()
-        if pause_s > 0:
-            await asyncio.sleep(pause_s)
-        done: asyncio.Future[Sample] = loop.create_future()
-        task = loop.create_task(connect(done))
-        opening.add(task)
-        task.add_done_callback(opening.discard)
-        sent.append(done)
-    return await asyncio.gather(*sent)
-
-
-async def play(experiment: Experiment, stacks: Sequence[Stack]) -> list[Outcome]:
-    """All tenants behind all gateways at once."""
-    end = experiment.warm_up_s + experiment.seconds
-    quiet = moments(experiment.quiet.per_s, 0.0, end, "quiet")
-    flood = moments(experiment.flood.per_s, 0.0, end, "flood")
-    began = time.perf_counter() + 0.2
-    jobs = []
-    for stack in stacks:
-        port = stack.gateway.port
-        jobs.append(send(port, request(port, stack.quiet_key, experiment.quiet), quiet, began))
-        theirs = [] if stack.name == "alone" else flood
-        jobs.append(send(port, request(port, stack.flood_key, experiment.flood), theirs, began))
-    answers = await asyncio.gather(*jobs)
-    outcomes = []
-    for index, stack in enumerate(stacks):
-        samples, flooded = answers[2 * index], answers[2 * index + 1]
-        counted = tuple(
-            sample for at, sample in zip(quiet, samples, strict=True) if at >= experiment.warm_up_s
+def table(experiment: Experiment, outcomes: Sequence[Outcome]) -> str:
+    """The outcomes as text."""
+    quiet, flood = experiment.quiet, experiment.flood
+    lines = [
+        f"A tenant of {quiet.per_s:g} requests a second, and a flood of {flood.per_s:g}; "
+        f"{experiment.seconds:g} s, seconds to first token.",
+        "",
+        f"{'the quiet tenant':<26} requests  lost     p50     p90     p99  flood served/s",
+    ]
+    for one in outcomes:
+        shown = [one.quantile_s(part) for part in (0.5, 0.9, 0.99)]
+        times = "".join(f"{'lost' if math.isinf(value) else f'{value:.3f}':>8}" for value in shown)
+        lines.append(
+            f"{one.name:<26}{len(one.samples):>9}{one.lost:>6}{times}{one.flood_served_per_s:>16.1f}"
         )
-        served = sum(sample.first_token_s is not None for sample in flooded)
-        outcomes.append(
-            Outcome(
-                name=stack.name,
-                samples=counted,
-                flood_served=served,
-                flood_refused=sum(sample.status == 429 or sample.status == 503 for sample in flooded),
-            )
-        )
-    return outcomes
+    lines.append(f"\np99 to first token beside the flood: {rise(outcomes):+.1%}")
+    return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    import sys
-
-    experiment = msgspec.convert(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}, Experiment)
+def measure(experiment: Experiment) -> list[Outcome]:
+    """Start everything, play and stop."""
     import uvloop
 
     with stacks(experiment) as running:
-        outcomes = uvloop.run(play(experiment, running))
-        for outcome in outcomes:
-            q = [outcome.quantile_s(p) * 1000 for p in (0.1, 0.5, 0.9, 0.95, 0.99)]
-            print(
-                outcome.name,
-                len(outcome.samples),
-                "lost",
-                outcome.lost,
-                "ttft ms",
-                [f"{x:.0f}" for x in q],
-                "flood",
-                outcome.flood_served,
-                outcome.flood_refused,
-            )
-        import subprocess
-
-        print(
-            subprocess.run(
-                ["ps", "-eo", "pcpu,time,args", "--sort=-time"], capture_output=True, text=True
-            ).stdout[:1500]
-        )
+        return uvloop.run(play(experiment, running))

@@ -26,12 +26,14 @@ import msgspec
 
 from fairlead import __version__
 from fairlead import config as cfg
+from fairlead.cache.opened import open_cache
 from fairlead.config.files import read_secret
 from fairlead.config.secrets import resolve
 from fairlead.errors import ConfigError
 from fairlead.gateway import web
 from fairlead.gateway.admin import Admin, Facts
 from fairlead.gateway.admission import Admission
+from fairlead.gateway.caching import Caching
 from fairlead.gateway.capacity import queue_of, queue_readings
 from fairlead.gateway.dispatch import Dispatch
 from fairlead.gateway.engine_watch import EngineWatch, Watched
@@ -141,6 +143,7 @@ class Gateway:
         self.recorder.start()
         self.budget = RetryBudget(config.outages.retry)
         self.limits = await open_limits(config, self.database, self._secret, _warn)
+        self.cache = await open_cache(config, self._secret)
         self.parts = self._build(config, await self._upstreams(config), [])
         self._tell_orphans()
         self.routes = Routes(self.parts.pipeline, self.parts.passthrough, config.server, await self._side())
@@ -173,6 +176,8 @@ class Gateway:
         await self.keys.stop()
         await self.recorder.stop()
         await self.limits.close()
+        if self.cache is not None:
+            await self.cache.close()
         if self._siblings is not None:
             await self._siblings.stop()
         await self.client.close()
@@ -261,6 +266,7 @@ class Gateway:
             routes=table,
             dispatch=dispatch,
             keys=lambda: self.keys.snapshot,
+            caching=Caching(self.cache.cache, config) if self.cache is not None else None,
             admission=Admission(
                 self.limits.limiter, self.limits.shared, slack_s=config.limits.reservation_slack_s
             ),

@@ -178,3 +178,9 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The band of the fair queue; "" when no queue was on the way."""
     fallback: str = ""
     """The model that was asked last, when it was a fallback of the one asked for."""
+    cache: str = ""
+    """What the cache did: `hit`, `stale`, `miss` or `bypass`; "" when it had no say."""
+    saved_tokens: int = 0
+    """Tokens of an answer from the cache, input and output, that no model had to compute."""
+    saved_microusd: int | None = None
+    """What they cost when the model was asked; None when nobody knows or nothing was saved."""

@@ -117,7 +117,7 @@ class Admission:
             return
         ex.permit = None
         limiter = self._limiter if self._shared is None else self._shared
-        if not ex.sent:
+        if not ex.sent and not ex.saved:
             limiter.release(permit)
             return
         usage, cost = ex.usage, ex.cost_microusd() or 0

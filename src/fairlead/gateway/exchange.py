@@ -6,9 +6,9 @@ import itertools
 import os
 import time
 from bisect import bisect_left
-from typing import Final
+from typing import Final, Protocol
 
-from fairlead.errors import FairleadError
+from fairlead.errors import FairleadError, NotCached
 from fairlead.gateway.attempt import UpstreamCall
 from fairlead.gateway.router import Route, Target
 from fairlead.limits.flows import Flow
@@ -46,6 +46,14 @@ def second_of(request_id: str) -> int | None:
         return int(request_id[4:13], 16) if request_id.startswith("req_") and len(request_id) == 30 else None
     except ValueError:
         return None
+
+
+class Lookup(Protocol):
+    """Whoever wants to see what goes to the client."""
+
+    def capture(self, data: bytes) -> None:
+        """A piece of the stream is sent."""
+        ...
 
 
 class Exchange:
@@ -95,6 +103,15 @@ class Exchange:
     limits: tuple[LimitFact, ...] = ()
     rate_headers = b""
     """Lines that tell the client how its rates stand."""
+    cache = ""
+    """What the cache did: `hit`, `stale`, `miss` or `bypass`; "" when it had no say."""
+    cache_headers = b""
+    """Lines that tell the client so."""
+    kept: Lookup | None = None
+    """Keeps what is relayed of a stream; None for nobody."""
+    saved_tokens = 0
+    saved_microusd: int | None = None
+    """What the answer from the cache cost when the model made it."""
     flow: Flow | None = None
     """Its place in the fair queues."""
     queued = False
@@ -155,12 +172,17 @@ class Exchange:
             self.outcome = Outcome.CUT if self.chunks else Outcome.FAILED
         else:
             self.status = error.status
-            if error.status >= 500:
+            if error.status >= 500 and not isinstance(error, NotCached):
                 self.outcome = Outcome.FAILED
             elif self.attempts:
                 self.outcome = Outcome.UPSTREAM_REFUSED
             else:
                 self.outcome = Outcome.REFUSED
+
+    @property
+    def saved(self) -> bool:
+        """The cache has answered: a request that counts, though it used nothing."""
+        return self.cache == "hit" or self.cache == "stale"
 
     def cost_microusd(self) -> int | None:
         """What all attempts cost together; None when that is not known of any that used something."""
@@ -216,4 +238,7 @@ class Exchange:
             self.limits,
             self.flow.band.name.lower() if self.queued and self.flow is not None else "",
             self.route.name if self.route is not None and self.route.name != self.model else "",
+            self.cache,
+            self.saved_tokens,
+            self.saved_microusd,
         )

@@ -92,6 +92,8 @@ def own_headers(ex: Exchange) -> bytes:
     target = ex.target
     if ex.rate_headers:
         echoed += ex.rate_headers
+    if ex.cache_headers:
+        echoed += ex.cache_headers
     if target is None:
         return b"x-request-id: %b\r\nrequest-id: %b\r\n%b" % (request_id, request_id, echoed)
     if ex.ignored:

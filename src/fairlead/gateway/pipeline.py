@@ -16,9 +16,10 @@ from collections.abc import Callable
 from typing import Final
 
 from fairlead import config as cfg
-from fairlead.errors import FairleadError, ModelNotFound, Overloaded
+from fairlead.errors import FairleadError, ModelNotFound, Overloaded, UpstreamError
 from fairlead.gateway import auth
 from fairlead.gateway.admission import Admission
+from fairlead.gateway.caching import Caching, Lookup
 from fairlead.gateway.dispatch import Dispatch
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.headers import client_facts, forwarded, stream_headers
@@ -45,6 +46,7 @@ class Pipeline:
         dispatch: Dispatch,
         keys: Callable[[], auth.KeySnapshot],
         admission: Admission,
+        caching: Caching | None,
         recorder: Recorder,
         roll: Callable[[], float],
         now: Callable[[], float],
@@ -58,6 +60,7 @@ class Pipeline:
             dispatch: asks targets until one answers.
             keys: gives the current snapshot of API keys.
             admission: reserves and charges what tenants may use.
+            caching: finds and keeps answers; None when no model's are.
             recorder: takes the record of each request.
             roll: a random number in [0, 1) at each call.
             now: Unix seconds.
@@ -70,6 +73,7 @@ class Pipeline:
         self.now = now
         self.openai = openai
         self.admission = admission
+        self.caching = caching
         self.in_flight = 0
         self._auth_required = config.auth.required
         self._keys = keys
@@ -87,15 +91,17 @@ class Pipeline:
         try:
             grant = self.authenticate(ex)
             asked = self.route(ex, grant)
-            waiting = self.admission.reserve(ex, asked, "" if grant is None else grant.caller.name)
-            if waiting is not None:
-                await waiting
-            if not asked.answered_here():
-                call = await self.dispatch.answer(ex, asked)
-                if call.reader is None:
-                    deliver(ex, call, self.dispatch)
-                else:
-                    await relay(ex, asked, call, self.dispatch)
+            key_name = "" if grant is None else grant.caller.name
+            caching = self.caching
+            lookup = None if caching is None else caching.look(ex, asked)
+            if caching is not None and lookup is not None:
+                await self._from_cache(ex, asked, key_name, caching, lookup)
+            else:
+                waiting = self.admission.reserve(ex, asked, key_name)
+                if waiting is not None:
+                    await waiting
+                if not asked.answered_here():
+                    await self._from_target(ex, asked)
             ex.outcome = _OK
         except FairleadError as error:
             ex.failed(error)
@@ -109,6 +115,47 @@ class Pipeline:
                 self.admission.settle(ex)
             finally:
                 self._recorder.emit(ex.record())
+
+    async def _from_target(self, ex: Exchange, asked: Asked) -> bytes | None:
+        """Ask the model. The whole answer, or None after a stream."""
+        call = await self.dispatch.answer(ex, asked)
+        if call.reader is None:
+            deliver(ex, call, self.dispatch)
+            return call.body
+        await relay(ex, asked, call, self.dispatch)
+        return None
+
+    async def _from_cache(
+        self, ex: Exchange, asked: Asked, key_name: str, caching: Caching, lookup: Lookup
+    ) -> None:
+        """Give a kept answer, or ask the model and keep what it answers."""
+        entry = lookup.entry
+        if entry is None:
+            fetching = caching.fetch(ex, lookup)
+            if fetching is not None:
+                entry = await fetching
+        body = None if entry is None else caching.rendered(ex, asked, lookup, entry)
+        if entry is not None and body is not None:
+            # A request all the same, but one that takes no tokens and costs nothing.
+            waiting = self.admission.reserve_bytes(ex, key_name)
+            if waiting is not None:
+                await waiting
+            caching.give(ex, asked, entry, body)
+            return
+        caching.missed(ex, asked, lookup)
+        waiting = self.admission.reserve(ex, asked, key_name)
+        if waiting is not None:
+            await waiting
+        try:
+            body = await self._from_target(ex, asked)
+        except (UpstreamError, Overloaded):
+            entry = caching.stale(ex, lookup)
+            body = None if entry is None else caching.rendered(ex, asked, lookup, entry)
+            if entry is None or body is None:
+                raise
+            caching.give(ex, asked, entry, body, stale=True)
+        else:
+            caching.keep(ex, lookup, body)
 
     def authenticate(self, ex: Exchange) -> auth.Grant | None:
         """Who asks. None when keys are not required.

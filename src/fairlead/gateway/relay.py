@@ -72,6 +72,8 @@ async def _stream(ex: Exchange, route: Route, call: UpstreamCall, reader: Reader
     ex.deadline = ex.started + route.config.timeouts.total_s
     if call.body:
         client.write(call.body)
+        if ex.kept is not None:
+            ex.kept.capture(call.body)
     if glimpse.chunks > ex.relayed:
         ex.tokens_arrived(glimpse.chunks - ex.relayed, call.first_token)
         if call.place is not None and call.target.queue is not None:
@@ -94,6 +96,8 @@ async def _stream(ex: Exchange, route: Route, call: UpstreamCall, reader: Reader
             rest = reader.finish()
             if rest:
                 client.write(rest)
+                if ex.kept is not None:
+                    ex.kept.capture(rest)
         if glimpse.failure is not None:
             return glimpse.failure
         if not stopped:
@@ -117,7 +121,7 @@ async def _stream(ex: Exchange, route: Route, call: UpstreamCall, reader: Reader
 class _Pump:
     """Takes a stream's bytes as they arrive and passes them on."""
 
-    __slots__ = ("_client", "_conn", "_ex", "_feed", "_glimpse", "_place", "_queue", "stall_s")
+    __slots__ = ("_client", "_conn", "_ex", "_feed", "_glimpse", "_kept", "_place", "_queue", "stall_s")
 
     def __init__(self, ex: Exchange, call: UpstreamCall, reader: Reader, stall_s: float) -> None:
         self._ex = ex
@@ -125,6 +129,7 @@ class _Pump:
         self._conn = call.conn
         self._glimpse = call.glimpse
         self._feed = reader.feed
+        self._kept = ex.kept
         self._place = call.place
         self._queue = call.target.queue
         self.stall_s = stall_s
@@ -142,6 +147,8 @@ class _Pump:
         out = self._feed(data)
         if out:
             self._client.write(out)
+            if self._kept is not None:
+                self._kept.capture(out)
         now = time.monotonic()
         if glimpse.chunks != seen:
             self._ex.tokens_arrived(glimpse.chunks - seen, now)

@@ -240,7 +240,8 @@ class SqliteDatabase:
             return connection.execute(sql, params).fetchall()
         except sqlite3.OperationalError as error:
             # The plain code is `query_only`; a file without write permission has an extended one.
-            if error.sqlite_errorcode == sqlite3.SQLITE_READONLY:
+            # Python's module raises it too, without any: for text that is not UTF-8.
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY:
                 raise StatementRejected(
                     f"state store {self.name}: a query must not write; use `execute`"
                 ) from error

@@ -104,6 +104,9 @@ class _Detail(msgspec.Struct, frozen=True, array_like=True):
     limits: tuple[LimitFact, ...] = ()
     priority: str = ""
     fallback: str = ""
+    cache: str = ""
+    saved_tokens: int = 0
+    saved_microusd: int | None = None
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,6 +222,7 @@ class Ledger:
                         record.itl_counts, record.itl_sum_s, record.itl_max_s, record.bytes_in,
                         record.bytes_out, record.attempts, record.finish_reason, record.trace_parent,
                         record.client_retry, record.limits, record.priority, record.fallback,
+                        record.cache, record.saved_tokens, record.saved_microusd,
                     )
                 )  # fmt: skip
             except (OverflowError, UnicodeEncodeError):

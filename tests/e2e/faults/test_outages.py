@@ -113,7 +113,7 @@ def test_a_breakers_cycle(page: Page) -> None:
             async with ScriptedUpstream(
                 broken(shape), broken(shape), broken(shape), probe, trial
             ) as upstream:
-                # Ollama has a cheap GET to probe with, and no metrics; of others only the connection is probed.
+                # Ollama has a cheap GET to probe with, and no metrics; of others the connection is probed.
                 engine = {**provider(shape, upstream), "type": "ollama"}
                 with running(config({"p": engine}, [target("p")], top=outages({"open_s": 0.4}))) as gateway:
                     assert words(await ask(gateway.port, shape, "m")) == "502 `upstream_error`, do not retry"

@@ -322,6 +322,7 @@ class Stage:
             routes=table,
             dispatch=dispatch,
             keys=lambda: self.snapshot,
+            caching=None,
             admission=Admission(self.limiter, None),
             recorder=self.recorder,
             roll=lambda: 0.0,

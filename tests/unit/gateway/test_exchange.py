@@ -130,6 +130,7 @@ def test_every_field_of_the_record_holds_what_it_is_named_for() -> None:
     ex.finish_reason, ex.trace_parent, ex.client_retry = "stop", "a-trace", 2
     ex.limits = (LimitFact(limit="acme/requests"),)
     ex.flow, ex.queued = Flow(names=("acme",), weights=(1.0,), band=Band.BATCH), True
+    ex.cache, ex.saved_tokens, ex.saved_microusd = "hit", 19, 23
 
     record = ex.record()
 
@@ -141,7 +142,7 @@ def test_every_field_of_the_record_holds_what_it_is_named_for() -> None:
         "usage_estimated": True, "chunks": 3, "itl_counts": (1, 2), "itl_sum_s": 0.3, "itl_max_s": 0.2,
         "bytes_in": 41, "bytes_out": 43, "attempts": (attempt,), "finish_reason": "stop",
         "trace_parent": "a-trace", "client_retry": 2, "cost_microusd": 17, "limits": ex.limits,
-        "priority": "batch", "fallback": "",
+        "priority": "batch", "fallback": "", "cache": "hit", "saved_tokens": 19, "saved_microusd": 23,
     }  # fmt: skip
     seen = msgspec.structs.asdict(record)
     assert seen.pop("duration_s") > 0

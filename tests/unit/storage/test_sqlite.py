@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.errors import StatementRejected, StorageError, StorageUnusable
+from fairlead.errors import StatementRejected, StorageDamaged, StorageError, StorageUnusable
 from fairlead.storage.sqlite import SqliteDatabase, translate
 
 
@@ -197,7 +197,7 @@ def test_a_file_that_may_only_be_read_is_reported(tmp_path: Path) -> None:
         (sqlite3.SQLITE_BUSY, StorageError),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, StorageError),
         (sqlite3.SQLITE_IOERR_FSYNC, StorageError),
-        (sqlite3.SQLITE_CORRUPT_INDEX, StorageUnusable),
+        (sqlite3.SQLITE_CORRUPT_INDEX, StorageDamaged),
         (sqlite3.SQLITE_CANTOPEN_ISDIR, StorageUnusable),
         (sqlite3.SQLITE_READONLY_DIRECTORY, StorageUnusable),
         (sqlite3.SQLITE_CONSTRAINT_UNIQUE, StatementRejected),

@@ -108,6 +108,9 @@ def full_record() -> RequestRecord:
         limits=(LimitFact(limit="acme/requests", verdict="shadowed", amount=60, used=61, asked=1),),
         priority="batch",
         fallback="larger",
+        cache="stale",
+        saved_tokens=30,
+        saved_microusd=12,
         client_retry=2,
     )
 

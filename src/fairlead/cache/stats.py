@@ -1,0 +1,66 @@
+"""What the cache has saved: hits by tier, tenant and model, and what they would have cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+
+from fairlead.cache.entry import Facts
+from fairlead.cache.key import Space
+
+
+class Tally(msgspec.Struct, kw_only=True, gc=False):
+    """Hits of one tier, tenant and model. The only mutable struct here: it is counted on."""
+
+    hits: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_microusd: int = 0
+    """Saved; hits whose cost nobody knows count as nothing here and in `unpriced`."""
+    unpriced: int = 0
+    gpu_s: float = 0.0
+
+
+class Stats:
+    """Counters of one process since its start."""
+
+    def __init__(self) -> None:
+        self.hits: dict[tuple[str, str, str], Tally] = {}
+        """By tier (`memory`, `disk`, `redis`, `semantic`, `coalesced`, `stale`), tenant and model."""
+        self.misses: Counter[tuple[str, str]] = Counter()
+        """By tenant and model: looked up, not there, so that the model was asked."""
+        self.bypassed: Counter[tuple[str, str]] = Counter()
+        """By model and reason."""
+        self.stored: Counter[tuple[str, str]] = Counter()
+        """By tenant and model."""
+        self.unstored: Counter[tuple[str, str]] = Counter()
+        """By model and reason."""
+
+    def hit(self, tier: str, tenant: str, model: str, facts: Facts) -> None:
+        """An answer was given again. `tenant` is who asked, whoever it was made for."""
+        tally = self.hits.get((tier, tenant, model))
+        if tally is None:
+            tally = self.hits[tier, tenant, model] = Tally()
+        tally.hits += 1
+        tally.input_tokens += facts.input_tokens
+        tally.output_tokens += facts.output_tokens
+        tally.gpu_s += facts.gpu_s
+        if facts.cost_microusd is None:
+            tally.unpriced += 1
+        else:
+            tally.cost_microusd += facts.cost_microusd
+
+    def missed(self, space: Space) -> None:
+        """An answer was looked for in vain."""
+        self.misses[space.tenant, space.model] += 1
+
+    def ratios(self) -> Iterator[tuple[str, str, float]]:
+        """Tenant, model, and the part of what was looked up that some tier had."""
+        hits: Counter[tuple[str, str]] = Counter()
+        for (_, tenant, model), tally in self.hits.items():
+            hits[tenant, model] += tally.hits
+        for tenant, model in sorted(hits.keys() | self.misses.keys()):
+            found = hits[tenant, model]
+            yield tenant, model, found / (found + self.misses[tenant, model])

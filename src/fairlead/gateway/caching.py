@@ -1,0 +1,196 @@
+"""Answers that are given again: what the request path asks of the cache, and what it keeps there.
+
+An answer is kept whole and in the client's own dialect, as the client got it
+or would have got it without `stream`. A request that asks for a stream gets it
+as one, whichever way it came. Where an answer cannot be turned from one form
+into the other without loss, the model is asked.
+
+Nothing here fails a request: what goes wrong with the cache is a miss.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Final
+
+from fairlead import config as cfg
+from fairlead.cache.entry import Entry, Facts
+from fairlead.cache.key import Canonical, Space, Spaces, read
+from fairlead.cache.lookup import Cache
+from fairlead.cache.policy import Control, Policy, control
+from fairlead.errors import BadUpstreamAnswer, NotCached
+from fairlead.gateway.exchange import Exchange
+from fairlead.gateway.headers import own_headers, stream_headers
+from fairlead.gateway.prepare import Asked
+from fairlead.limits.tree import DEFAULT_TENANT
+from fairlead.providers.embeddings import in_encoding
+from fairlead.providers.kept import STREAMED, glance, stream_of_whole, whole_of_stream
+
+_JSON: Final = b"content-type: application/json\r\n"
+_ASKED_FOR: Final = (b"anthropic-beta", b"openai-beta")
+"""Fields that go upstream and change what is answered."""
+
+
+class Lookup:
+    """One request's business with the cache. Mutable."""
+
+    __slots__ = ("control", "entry", "key", "parts", "policy", "room", "space", "status")
+
+    def __init__(self, policy: Policy, space: Space, key: bytes, wishes: Control) -> None:
+        self.policy = policy
+        self.space = space
+        self.key = key
+        self.control = wishes
+        self.entry: Entry | None = None
+        """The answer that was found."""
+        self.status = b"miss"
+        self.parts: list[bytes] | None = None
+        """What was relayed of a stream so far; None when it is not kept (any more)."""
+        self.room = 0
+
+    def capture(self, data: bytes) -> None:
+        """Keep a piece of the stream that went to the client, while there is room."""
+        if self.parts is not None:
+            self.room -= len(data)
+            if self.room < 0:
+                self.parts = None
+            else:
+                self.parts.append(data)
+
+
+class Caching:
+    """The cache under one configuration."""
+
+    def __init__(self, cache: Cache, config: cfg.Config) -> None:
+        """Use `cache` for the models of `config` that have one."""
+        self.cache = cache
+        self._spaces = Spaces(config)
+        self._policies: Mapping[str, Policy] = {
+            name: Policy(model.cache) for name, model in config.models.items() if model.cache is not None
+        }
+
+    def look(self, ex: Exchange, asked: Asked) -> Lookup | None:
+        """Look for an answer in memory. None when this request is none of the cache's business."""
+        policy = self._policies.get(ex.model)
+        if policy is None:
+            return None
+        headers = ex.call.head.headers
+        wishes = control(headers.get(b"cache-control"))
+        space = self._spaces.of(ex.model, ex.tenant or DEFAULT_TENANT)
+        request = read(ex.api.name, ex.body)
+        reason = _bypass(policy, request, wishes)
+        if reason or request is None or space is None:
+            ex.cache_headers = b"x-fairlead-cache: bypass\r\n"
+            ex.cache = "bypass"
+            self.cache.stats.bypassed[ex.model, reason or "body"] += 1
+            return None
+        extra = b"".join(b"%b:%b\n" % (name, headers[name]) for name in _ASKED_FOR if name in headers)
+        lookup = Lookup(policy, space, space.key(request, extra), wishes)
+        if not wishes.no_cache:
+            lookup.entry = self.cache.get(lookup.key, space, ex.started_at, wishes.max_age_s)
+        return lookup
+
+    def fetch(self, ex: Exchange, lookup: Lookup) -> Awaitable[Entry | None] | None:
+        """Look behind the memory; None when there is nothing to wait for."""
+        if lookup.entry is not None or lookup.control.no_cache:
+            return None
+        return self.cache.fetch(lookup.key, lookup.space, ex.started_at, lookup.control.max_age_s)
+
+    def missed(self, ex: Exchange, asked: Asked, lookup: Lookup) -> None:
+        """The model will be asked: prepare to keep what it answers.
+
+        Raises:
+            NotCached: the client wants nothing but a kept answer.
+        """
+        self.cache.stats.missed(lookup.space)
+        ex.cache_headers = b"x-fairlead-cache: miss\r\n"
+        ex.cache = "miss"
+        if lookup.control.only_if_cached:
+            raise NotCached
+        if _streams(ex, asked):
+            lookup.parts = []
+            lookup.room = 2 * self.cache.max_entry_bytes
+            ex.kept = lookup
+
+    def rendered(self, ex: Exchange, asked: Asked, lookup: Lookup, entry: Entry) -> bytes | None:
+        """A kept answer in the form that is asked for; None when it cannot be given in that form."""
+        body = entry.payload
+        name = ex.api.name
+        if name == "embeddings":
+            try:
+                return in_encoding(body, "base64" if asked.head.encoding_format == "base64" else "float")
+            except BadUpstreamAnswer:
+                self.cache.drop(lookup.key, lookup.space)
+                return None
+        if not _streams(ex, asked):
+            return body
+        include_usage = not ex.api.asks_usage or asked.head.include_usage
+        return stream_of_whole(name, body, include_usage=include_usage, request_id=ex.id)
+
+    def give(self, ex: Exchange, asked: Asked, entry: Entry, body: bytes, *, stale: bool = False) -> None:
+        """Answer with what was `rendered`."""
+        age_s = max(0, int(ex.started_at - entry.created_at))
+        ex.cache = "stale" if stale else "hit"
+        ex.cache_headers = b"x-fairlead-cache: %b\r\nage: %d\r\n" % (ex.cache.encode(), age_s)
+        facts = entry.facts
+        ex.saved_tokens = facts.input_tokens + facts.output_tokens
+        ex.saved_microusd = facts.cost_microusd
+        ex.status = 200
+        call = ex.call
+        call.quiet()
+        if not _streams(ex, asked):
+            call.reply(200, _JSON + own_headers(ex), body)
+            return
+        if not call.started:
+            call.start(200, stream_headers(ex))
+        call.write(body)
+        call.end()
+
+    def stale(self, ex: Exchange, lookup: Lookup) -> Entry | None:
+        """An answer that has expired, where the route allows it and every target is down."""
+        if lookup.control.no_cache or lookup.control.max_age_s is not None or ex.call.started:
+            return None
+        return self.cache.get_stale(lookup.key, lookup.space, ex.started_at)
+
+    def keep(self, ex: Exchange, lookup: Lookup, body: bytes | None) -> None:
+        """Keep what the model has answered, if it may be; `body` is None after a stream."""
+        name = ex.api.name
+        if body is None:
+            parts, lookup.parts = lookup.parts, None
+            if parts is None:
+                self.cache.stats.unstored[lookup.space.model, "large"] += 1
+                return
+            body = whole_of_stream(name, b"".join(parts), ex.usage, ex.id)
+        seen = glance(name, body) if body is not None else None
+        if body is None or seen is None:
+            self.cache.stats.unstored[lookup.space.model, "form"] += 1
+            return
+        route = ex.route
+        fallback = route is None or route.name != lookup.space.model
+        reason = lookup.policy.refuses(seen.finishes, calls_tools=seen.calls_tools, fallback=fallback)
+        if reason:
+            self.cache.stats.unstored[lookup.space.model, reason] += 1
+            return
+        usage = ex.usage
+        facts = Facts(
+            scope=lookup.space.scope,
+            tenant=lookup.space.tenant,
+            model=lookup.space.model,
+            target=ex.target.name if ex.target is not None else "",
+            input_tokens=usage.input_tokens if usage is not None else 0,
+            output_tokens=usage.output_tokens if usage is not None else 0,
+            cost_microusd=ex.cost_microusd(),
+        )
+        self.cache.put(lookup.key, lookup.space, body, facts, now=time.time(), policy=lookup.policy)
+
+
+def _streams(ex: Exchange, asked: Asked) -> bool:
+    return asked.stream and ex.api.name in STREAMED
+
+
+def _bypass(policy: Policy, request: Canonical | None, wishes: Control) -> str:
+    """Why a request is neither looked up nor kept; "" when it is."""
+    if wishes.no_store:
+        return "no-store"
+    return "body" if request is None else policy.bypass(request)
