@@ -51,6 +51,7 @@ IGNORED: Final[dict[str, frozenset[str]]] = {
 """By API: the top-level fields that do not change what is answered. `store: true`, which makes the
 provider remember, is not cached at all (`policy`). An API that is not named here is not cached."""
 
+_FRAMED_API: Final = {api: f"{len(api)}:{api}".encode() for api in IGNORED}
 _EXACT: Final = 2.0**53
 _BACKSLASH: Final = 0x5C
 """A number: looking for one byte takes a tenth of the time that looking for two does."""
@@ -116,7 +117,7 @@ def read(api: str, body: bytes) -> Canonical | None:
 class Space:
     """Where the answers of one route and scope are, as one tenant sees it."""
 
-    __slots__ = ("model", "prefix", "scope", "tenant")
+    __slots__ = ("_prefix", "model", "scope", "tenant")
 
     def __init__(self, scope: str, tenant: str, model: str, route: bytes) -> None:
         """Fix what all keys of the space have in common.
@@ -130,14 +131,14 @@ class Space:
         self.scope = scope
         self.tenant = tenant
         self.model = model
-        self.prefix = b"".join(_framed((scope.encode(), model.encode(), route)))
+        self._prefix = _digest(b"".join(_framed((scope.encode(), model.encode(), route))))
 
     def key(self, request: Canonical, headers: bytes = b"") -> bytes:
         """The digest. `headers` are the client's lines that are sent upstream and change what it answers."""
-        data = b"%b%d:%b%d:%b%b" % (
-            self.prefix, len(request.api), request.api.encode(), len(headers), headers, request.text,
-        )  # fmt: skip
-        return hashlib.blake2b(data, digest_size=KEY_BYTES, person=b"fairlead-cache").digest()
+        # The space as a digest and the two others behind their lengths: no two requests have the same bytes.
+        return _digest(
+            b"".join((self._prefix, _FRAMED_API[request.api], b"%d:" % len(headers), headers, request.text))
+        )
 
 
 class Spaces:
@@ -191,6 +192,10 @@ def _target(target: cfg.Target, provider: cfg.Provider) -> Iterator[bytes]:
         yield b"-" if option is None else f"+{option}".encode()
     for header, value in sorted(provider.headers.items()):
         yield f"{header.lower()}={value}".encode()  # a secret shows as its reference
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=KEY_BYTES, person=b"fairlead-cache").digest()
 
 
 def _framed(parts: tuple[bytes, ...] | Iterator[bytes]) -> Iterator[bytes]:

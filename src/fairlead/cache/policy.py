@@ -26,6 +26,8 @@ _CALLS: Final = frozenset({"tool_calls", "function_call", "tool_use"})
 _STATE: Final = ("store", "background", "previous_response_id", "conversation", "prompt", "container")
 """Fields that make an answer depend on what a provider remembers, or make it remember."""
 _LIVE: Final = ("web_search_options", "mcp_servers")
+_SELDOM: Final = frozenset({*_STATE, *_LIVE, "tools", "audio", "modalities"})
+"""Fields that most requests have none of."""
 _OWN_TOOLS: Final = frozenset({"function", "custom"})
 # Of canonical JSON: inside a text the quotes would be escaped.
 _MEDIA: Final = re.compile(
@@ -98,15 +100,16 @@ class Policy:
             return "temperature"
         if not _at_most(fields.get("n"), 1, options.max_choices):
             return "choices"
-        if not fields.keys().isdisjoint(_STATE) and any(fields.get(name) for name in _STATE):
-            return "state"
         if request.ignored.get("store"):
             return "state"
-        if any(fields.get(name) for name in _LIVE) or _hosted(fields.get("tools")):
-            return "live"
-        if not options.media and (_speaks(fields) or _MEDIA.search(request.text)):
-            return "media"
-        return ""
+        if not fields.keys().isdisjoint(_SELDOM):
+            if any(fields.get(name) for name in _STATE):
+                return "state"
+            if any(fields.get(name) for name in _LIVE) or _hosted(fields.get("tools")):
+                return "live"
+            if not options.media and _speaks(fields):
+                return "media"
+        return "media" if not options.media and _MEDIA.search(request.text) else ""
 
     def refuses(self, finishes: Collection[str], *, calls_tools: bool, fallback: bool = False) -> str:
         """Why an answer is not stored, in one word; "" when it is.

@@ -99,9 +99,9 @@ class SavedTier:
         self._pending: dict[bytes, bytes | None] = {}
         """To be written; None is to be deleted."""
         self._writing: dict[bytes, bytes | None] = {}
+        # From the first: one that was noted while this process opened the file must not be missed, and there
+        # is hardly anything yet that the older ones could be about.
         self._last_note = 0
-        # So the first time tells of all that are noted: there is hardly anything yet that they could be about,
-        # and one that was noted while this process opened the file is not missed.
         self._since_room = 0
         self._room_at = _NEVER
         self._notes_at = _NEVER

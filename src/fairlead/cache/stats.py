@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-import msgspec
-
 from fairlead.cache.entry import Facts
 from fairlead.cache.key import Space
 
 
-class Tally(msgspec.Struct, kw_only=True, gc=False):
-    """Hits of one tier, tenant and model. The only mutable struct here: it is counted on."""
+class Tally:
+    """Hits of one tier, tenant and model, and what they saved."""
 
-    hits: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_microusd: int = 0
-    """Saved; hits whose cost nobody knows count as nothing here and in `unpriced`."""
-    unpriced: int = 0
-    gpu_s: float = 0.0
+    __slots__ = ("cost_microusd", "gpu_s", "hits", "input_tokens", "output_tokens", "unpriced")
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.cost_microusd = 0
+        self.unpriced = 0
+        """Hits whose cost nobody knows: nothing in `cost_microusd`."""
+        self.gpu_s = 0.0
 
 
 class Stats:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.cache.made import ask, blob, facts, key_of, policy, space
+from tests.unit.cache.made import ask, blob, config, facts, key_of, policy, space
 
 from fairlead.cache.entry import Entry
-from fairlead.cache.key import Space, read
+from fairlead.cache.key import Space, Spaces, read
 from fairlead.cache.lookup import Cache, facts_of
 from fairlead.cache.memory import MemoryTier
 from fairlead.cache.policy import Policy
@@ -326,3 +327,59 @@ def test_a_key_is_the_same_however_the_answer_is_wanted() -> None:
     assert whole is not None
     assert streamed is not None
     assert HERE.key(whole) == HERE.key(streamed)
+
+
+bodies = st.fixed_dictionaries(
+    {
+        "model": st.just("gpt"),
+        "messages": st.lists(
+            st.fixed_dictionaries(
+                {"role": st.sampled_from(["system", "user"]), "content": st.sampled_from("ab")}
+            ),
+            max_size=2,
+        ),
+    },
+    optional={
+        "seed": st.integers(0, 1),
+        "tools": st.just([]),
+        "stream": st.booleans(),
+        "user": st.text(max_size=2),
+    },
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["acme", "globex", "stranger", "ours", "*"]),
+            st.sampled_from(["gpt", "other", "joint", "open"]),
+            bodies,
+        ),
+        max_size=25,
+    )
+)
+def test_answers_are_shared_within_a_named_scope_and_nowhere_else(
+    asked: list[tuple[str, str, dict[str, object]]],
+) -> None:
+    """What may be found is worked out from the configuration's words alone."""
+    made = Fixture(behind=False)
+    spaces = Spaces(config())
+    answered: set[tuple[str, str, str]] = set()
+    for tenant, model, body in asked:
+        members = {"joint": {"acme", "globex"}, "open": {tenant}}.get(model, set())
+        group = f"all of {model}" if tenant in members else f"only {tenant}"
+        counts = {name: value for name, value in body.items() if name not in ("stream", "user")}
+        question = json.dumps(counts, sort_keys=True)
+        mine = (group, model, question)
+        where = spaces.of(model, tenant)
+        assert where is not None
+        key = key_of(json.dumps(body).encode(), where)
+
+        found = made.cache.get(key, where, NOW)
+
+        assert (found is not None) == (mine in answered)
+        if found is None:
+            made.cache.put(key, where, repr(mine).encode(), facts_of(where), now=NOW, policy=policy())
+            answered.add(mine)
+        else:
+            assert found.payload == repr(mine).encode()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.errors import ConfigError, StorageUnusable
-from fairlead.storage.connect import open_database, open_existing
+from fairlead.storage.connect import open_cache_file, open_database, open_existing
 from fairlead.storage.sqlite import SqliteDatabase
 
 
@@ -90,3 +90,42 @@ def test_what_is_there_is_opened_as_it_is(tmp_path: Path) -> None:
     assert asyncio.run(tables(tmp_path)) == [], "no schema is made"
     asyncio.run(_opened(str(tmp_path)))
     assert "api_keys" in (asyncio.run(tables(tmp_path)) or [])
+
+
+def test_the_file_of_answers_lies_beside_the_state_store(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        for url in (str(tmp_path), f"sqlite://{tmp_path}/my.db"):
+            database = await open_cache_file(url, now=0.0)
+            assert isinstance(database, SqliteDatabase)
+            assert database.name == str(tmp_path / "cache.db")
+            assert await database.fetch("SELECT count(*) FROM cache_entries") == [(0,)]
+            await database.close()
+        assert await open_cache_file(":memory:", now=0.0) is None
+
+    asyncio.run(scenario())
+    assert [path.name for path in tmp_path.iterdir()] == ["cache.db"]
+
+
+def test_a_damaged_file_of_answers_is_begun_anew(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        for _ in range(2):
+            (tmp_path / "cache.db").write_text("no database " * 500)
+            database = await open_cache_file(str(tmp_path), now=0.0)
+            assert database is not None
+            await database.close()
+
+    asyncio.run(scenario())
+    assert (tmp_path / "cache.db.damaged").read_text().startswith("no database")
+
+
+def test_a_newer_file_of_answers_is_left_alone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        database = await open_cache_file(str(tmp_path), now=0.0)
+        assert database is not None
+        await database.execute("INSERT INTO schema_migrations VALUES (9000, 'future', '00', 0)")
+        await database.close()
+        await open_cache_file(str(tmp_path), now=0.0)
+
+    with pytest.raises(StorageUnusable, match="9000_future"):
+        asyncio.run(scenario())
+    assert not (tmp_path / "cache.db.damaged").exists()

@@ -45,6 +45,13 @@ def test_what_is_no_url_is_refused_and_not_repeated(url: str) -> None:
     assert caught.value.param == "limits.redis.url"
 
 
+def test_what_is_to_be_mended_is_named_as_the_caller_says() -> None:
+    with pytest.raises(ConfigError) as caught:
+        redis_server("http://host", option="cache.redis.url")
+
+    assert caught.value.param == "cache.redis.url"
+
+
 def test_a_wrong_option_is_refused_and_not_repeated() -> None:
     with pytest.raises(ConfigError) as caught:
         server("redis://host/0?socket_timeout=s3cret")

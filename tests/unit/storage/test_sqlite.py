@@ -237,3 +237,11 @@ def test_a_write_cancelled_before_its_turn_is_not_made(
         return await database.fetch("SELECT count(*) FROM things")
 
     assert runner.run(scenario()) == [(0,)]
+
+
+def test_text_that_is_not_utf8_is_a_rejected_statement(
+    database: SqliteDatabase, runner: asyncio.Runner
+) -> None:
+    """Python's module raises the same exception as for SQLite's errors, without a result code."""
+    with pytest.raises(StatementRejected, match="UTF-8"):
+        runner.run(database.fetch("SELECT CAST(x'c3ff' AS TEXT)"))

@@ -1,0 +1,1 @@
+"""What the cache costs: time a request, memory an answer."""
