@@ -48,7 +48,7 @@ def table(report: Report) -> str:
 
 
 def verdicts(report: Report) -> list[str]:
-    """For each verified policy, what it served, and what the best static threshold serves within its limit."""
+    """For each verified policy, what it served, and what a static threshold serves within its limit."""
     static = [row for row in report.rows if row.max_false_hit_rate is None and row.hits]
     found = []
     for row in report.rows:

@@ -31,6 +31,7 @@ GROUPS: Final = {
     "requests": ("fairlead.cli.requests", "show recent requests and how they went"),
     "explain": ("fairlead.cli.explain", "tell why a request went as it did"),
     "limits": ("fairlead.cli.limits", "show how the limits of a tenant stand"),
+    "cache": ("fairlead.cli.cache", "show what the cache holds and saves, and throw answers away"),
     "targets": ("fairlead.cli.targets", "show the targets of a running gateway and their breakers"),
     "simulate": ("fairlead.cli.simulate", "run a simulated inference engine, or experiments"),
 }

@@ -1,7 +1,7 @@
 """`fairlead simulate`: a simulated engine, and experiments on simulated ones.
 
 `engine` runs a simulated inference engine until it is told to stop; `fairness`
-is `cli.simulate_fairness`. The engine prints one line with its address when
+is `cli.simulate_fairness`, `cache` is `cli.simulate_cache`. The engine prints one line with its address when
 it serves. SIGTERM and SIGINT end it; requests under way get a moment to
 finish.
 """
@@ -14,7 +14,7 @@ import os
 import signal
 from collections.abc import Mapping
 
-from fairlead.cli import simulate_fairness
+from fairlead.cli import simulate_cache, simulate_fairness
 from fairlead.errors import FairleadError, InvalidRequest, UsageError
 from fairlead.simulate.engine import Latency, Limits
 from fairlead.simulate.faults import Fault, parse
@@ -57,6 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     engine.add_argument("--parent-fd", type=int, help=argparse.SUPPRESS)
     _add_timing(engine)
     simulate_fairness.add_command(commands)
+    simulate_cache.add_command(commands)
 
 
 def _add_timing(engine: argparse.ArgumentParser) -> None:

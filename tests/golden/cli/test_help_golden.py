@@ -14,7 +14,7 @@ from fairlead.cli.main import main
 EXPECTED = Path(__file__).parent / "help.expected"
 COMMANDS = [
     *("", "config", "config check", "config show", "config schema", "config import-litellm"),
-    *("usage", "explain", "limits", "limits show"),
+    *("usage", "explain", "limits", "limits show", "cache", "cache stats", "cache purge"),
 ]
 
 
