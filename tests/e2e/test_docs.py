@@ -126,7 +126,7 @@ state: {dir: STATE}
 providers:
   simulated: {type: simulated}
 models:
-  simulated: {targets: [{provider: simulated, model: simulated}]}
+  simulated: {targets: [{provider: simulated, model: simulated}], cache: {}}
 """
 SERVERS = ("fairlead serve", "fairlead simulate engine")
 
@@ -203,7 +203,10 @@ def test_commands_around_a_running_gateway_succeed(
     ]
     # These ask the usual port when they are not told another.
     url = f"--url {documented_gateway.url}"
-    commands = [re.sub(r"fairlead (targets|limits show)", rf"\g<0> {url}", command) for command in commands]
+    commands = [
+        re.sub(r"fairlead (targets|limits show|cache stats|cache purge)", rf"\g<0> {url}", command)
+        for command in commands
+    ]
     with contextlib.ExitStack() as stack:
         for command in commands:
             if command.startswith(SERVERS):

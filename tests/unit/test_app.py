@@ -182,6 +182,10 @@ def test_sections_that_need_a_restart_are_named(tmp_path: Path) -> None:
         assert await made.reload(config) == ["ledger", "logs"]
         assert await made.reload(config) == []
 
+        text = CONFIG + "logs: {requests: true}\nledger: {retention_days: 1}\ncache: {%s}\n"
+        assert await made.reload(parse(text % "scopes: {both: {tenants: [a]}}", "test")) == []
+        assert await made.reload(parse(text % "max_bytes: 2000000", "test")) == ["cache"]
+
     running(tmp_path, scenario)
 
 

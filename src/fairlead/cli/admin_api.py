@@ -1,4 +1,4 @@
-"""What `fairlead targets` and `fairlead limits` share: asking a running gateway's control API.
+"""What `fairlead targets`, `limits` and `cache` share: asking a running gateway's control API.
 
 The admin key comes from the environment, never from the command line.
 """

@@ -16,8 +16,8 @@ from fairlead.telemetry.histogram import quantile
 from fairlead.types import ITL_BOUNDS_S, Attempt, Outcome, RequestRecord
 
 _HEAD: Final = (
-    "TIME", "ID", "TENANT", "MODEL", "TARGET", "STATUS", "OUTCOME", "INPUT", "OUTPUT", "USD", "TTFT",
-    "DURATION",
+    "TIME", "ID", "TENANT", "MODEL", "TARGET", "STATUS", "OUTCOME", "CACHE", "INPUT", "OUTPUT", "USD",
+    "TTFT", "DURATION",
 )  # fmt: skip
 _NUMBERS: Final = ("STATUS", "INPUT", "OUTPUT", "USD", "TTFT", "DURATION")
 _MOST: Final = 10_000
@@ -107,6 +107,7 @@ def as_table(entries: Sequence[Entry]) -> str:
             entry.target or "-",
             str(entry.status),
             entry.outcome,
+            entry.cache or "-",
             str(entry.input_tokens),
             str(entry.output_tokens),
             usd(entry.cost_microusd),
@@ -141,6 +142,7 @@ def as_text(record: RequestRecord) -> str:
         + (f" ({details})" if details else "")
         + (", estimated" if record.usage_estimated else ""),
         "cost": "not known" if record.cost_microusd is None else f"{usd(record.cost_microusd)} USD",
+        "cache": _cache(record),
         "bytes": f"{record.bytes_in} in, {record.bytes_out} out",
         "duration": seconds(record.duration_s),
         "queue": seconds(record.queue_s),
@@ -156,6 +158,14 @@ def as_text(record: RequestRecord) -> str:
     width = max(map(len, lines))
     text = "".join(f"{printable(name.ljust(width))}  {printable(value)}\n" for name, value in lines.items())
     return text + ("\n" + _attempts(record.attempts) if record.attempts else "")
+
+
+def _cache(record: RequestRecord) -> str:
+    if record.cache not in ("hit", "stale"):
+        return record.cache or "-"
+    saved = record.saved_microusd
+    cost = "whose cost is not known" if saved is None else f"that cost {usd(saved)} USD"
+    return f"{record.cache}, saved {record.saved_tokens} tokens {cost}"
 
 
 def _gaps(record: RequestRecord) -> str:

@@ -15,7 +15,10 @@ from fairlead.config.fault import nearest
 from fairlead.limits.tree import Tree
 from fairlead.telemetry.db import By, Sum
 
-_NUMBERS: Final = ("REQUESTS", "FAILED", "REFUSED", "LEFT", "INPUT", "OUTPUT", "USD", "UNPRICED", "MEAN TTFT")
+_NUMBERS: Final = (
+    "REQUESTS", "FAILED", "REFUSED", "LEFT", "INPUT", "OUTPUT", "USD", "UNPRICED", "HITS", "SAVED",
+    "MEAN TTFT",
+)  # fmt: skip
 _FORMULA: Final = ("=", "+", "-", "@", "\t")
 
 
@@ -25,7 +28,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "usage",
         help="show requests, tokens and cost by model, key and day",
         description="Requests, tokens and cost from the ledger. Days and dates are UTC. UNPRICED are "
-        "requests whose cost is not known, because their target has no prices; they are not part of USD.",
+        "requests whose cost is not known, because their target has no prices; they are not part of USD. "
+        "HITS are requests that the cache has answered, SAVED is what their answers cost, in USD, when a "
+        "model gave them.",
     )
     parser.add_argument("--tenant", metavar="T", help="only of this tenant and its sub-tenants")
     parser.add_argument(
@@ -97,6 +102,8 @@ def _row(name: str, one: Sum) -> tuple[str, ...]:
         f"{one.output_tokens:,}",
         usd(_cost(one)),
         f"{one.unpriced:,}",
+        f"{one.cache_hits:,}",
+        usd(one.saved_microusd) if one.cache_hits else "-",
         seconds(one.first_token_mean_s),
     )
 
@@ -114,6 +121,9 @@ def _total(sums: Sequence[Sum]) -> Sum:
         first_token_sum_s=sum(one.first_token_sum_s for one in sums),
         cost_microusd=sum(one.cost_microusd for one in sums),
         unpriced=sum(one.unpriced for one in sums),
+        cache_hits=sum(one.cache_hits for one in sums),
+        saved_tokens=sum(one.saved_tokens for one in sums),
+        saved_microusd=sum(one.saved_microusd for one in sums),
     )
 
 
@@ -129,6 +139,9 @@ def _public(one: Sum) -> dict[str, str | int | float | None]:
         "output_tokens": one.output_tokens,
         "cost_microusd": one.cost_microusd,
         "unpriced": one.unpriced,
+        "cache_hits": one.cache_hits,
+        "saved_tokens": one.saved_tokens,
+        "saved_microusd": one.saved_microusd,
         "first_token_mean_s": None if mean is None else round(mean, 6),
     }
 
@@ -142,12 +155,16 @@ def _write_csv(by: By, sums: Sequence[Sum]) -> None:
 
 
 def _for_spreadsheet(one: Sum) -> dict[str, str | int | float | None]:
-    """As `_public`, with the cost in dollars; nothing where none is known."""
-    cost = None if _cost(one) is None else usd(one.cost_microusd).replace(",", "")
+    """As `_public`, with money in dollars; nothing where no cost is known."""
+    money = {"cost_microusd": _cost(one), "saved_microusd": one.saved_microusd}
     return {
-        "cost_usd" if name == "cost_microusd" else name: cost if name == "cost_microusd" else value
+        name.replace("_microusd", "_usd"): _dollars(money[name]) if name in money else value
         for name, value in _public(one).items()
     }
+
+
+def _dollars(microusd: int | None) -> str | None:
+    return None if microusd is None else usd(microusd).replace(",", "")
 
 
 def _cost(one: Sum) -> int | None:

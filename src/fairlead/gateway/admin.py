@@ -1,4 +1,4 @@
-"""The control API under `/admin/v1/`: keys, tenants, limits, targets, requests, usage, configuration.
+"""The control API under `/admin/v1/`: keys, tenants, limits, targets, cache, requests, usage, configuration.
 
 Every operation but the document itself needs a key with the `admin` scope.
 One table lists the operations; the OpenAPI document is made from it.
@@ -18,8 +18,10 @@ import msgspec
 
 from fairlead import __version__
 from fairlead import config as cfg
+from fairlead.cache.lookup import Cache
 from fairlead.config.parse import builtins
 from fairlead.errors import InvalidRequest, MethodNotAllowed, NotFound
+from fairlead.gateway import admin_cache as caching
 from fairlead.gateway import admin_data as data
 from fairlead.gateway import admin_limits as limits
 from fairlead.gateway import auth, db
@@ -57,6 +59,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Records not yet written."""
     refresh_keys: Callable[[], Awaitable[object]]
     reload: Callable[[], Awaitable[None]]
+    cache: Callable[[], Cache | None]
 
 
 class _Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +109,7 @@ class Admin:
             caller=caller,
         )
         answer = await operation.run(request)
-        if operation.method != "GET":
+        if operation.method != "GET" and not operation.audits:
             # Who changed what. Bodies hold no secrets; answers may, and are not logged.
             _audit.info(
                 "%s %s", operation.method, operation.path, extra={"key_id": caller.key_id, "id": variable}
@@ -259,6 +262,16 @@ class Admin:
             data=limits.limit_views(states),
         )
 
+    async def show_cache(self, _: _Request) -> caching.CacheView:
+        """What the cache holds, what it has saved and what it could not keep, as this worker sees it."""
+        facts = self._facts
+        return await caching.cache_view(facts.cache(), facts.config().cache, facts.started_at)
+
+    async def purge_cache(self, request: _Request) -> caching.PurgeView:
+        """Throw kept answers away, on every worker and replica that shares them."""
+        body: caching.PurgeBody = request.body
+        return await caching.purge(self._facts.cache(), body, key_id=request.caller.key_id, now=time.time())
+
     async def usage(self, request: _Request) -> data.UsageList:
         """Requests, tokens and cost by group."""
         query: data.UsageQuery = request.query
@@ -307,6 +320,15 @@ def _operations(admin: Admin) -> tuple[Operation, ...]:
             admin.show_limits,
             query=limits.LimitsQuery,
             answer=limits.LimitsView,
+        ),
+        Operation("GET", "/cache", admin.show_cache, answer=caching.CacheView),
+        Operation(
+            "POST",
+            "/cache/purge",
+            admin.purge_cache,
+            body=caching.PurgeBody,
+            answer=caching.PurgeView,
+            audits=True,
         ),
         Operation("GET", "/requests", admin.list_requests, query=data.RequestQuery, answer=data.RequestList),
         Operation("GET", "/requests/{id}", admin.show_request, answer=data.RequestDetail),

@@ -178,6 +178,11 @@ class RequestEntry(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     cost_microusd: int | None
     """In micro-dollars; null where it is not known."""
+    cache: str
+    """What the cache did: `hit`, `stale`, `miss` or `bypass`; empty when it had no say."""
+    saved_tokens: int
+    saved_microusd: int | None
+    """What the answer from the cache cost when a model gave it; null where it is not known."""
 
 
 class RequestList(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,6 +205,11 @@ class UsageEntry(msgspec.Struct, frozen=True, kw_only=True):
     """In micro-dollars, of the requests whose cost is known."""
     unpriced: int
     """Requests with tokens whose cost is not known: their target has no prices."""
+    cache_hits: int
+    """Requests that the cache has answered."""
+    saved_tokens: int
+    saved_microusd: int
+    """What those answers cost when a model gave them, as far as that is known."""
 
 
 class UsageList(msgspec.Struct, frozen=True, kw_only=True):

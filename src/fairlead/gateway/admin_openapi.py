@@ -23,7 +23,7 @@ _ERRORS: Final = {
 class Operation:
     """One operation: how it is asked for and what it gives."""
 
-    __slots__ = ("answer", "body", "method", "path", "query", "run", "status", "variable")
+    __slots__ = ("answer", "audits", "body", "method", "path", "query", "run", "status", "variable")
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class Operation:
         query: type[msgspec.Struct] = NoQuery,
         body: type[msgspec.Struct] | None = None,
         status: int = 200,
+        audits: bool = False,
     ) -> None:
         """Describe an operation.
 
@@ -46,6 +47,7 @@ class Operation:
             query: its parameters.
             body: the JSON it takes.
             status: of its answer.
+            audits: it tells the audit log itself.
         """
         self.method = method
         self.path = path
@@ -54,6 +56,7 @@ class Operation:
         self.query = query
         self.body = body
         self.status = status
+        self.audits = audits
         found = _VARIABLE.search(path)
         self.variable = found[1] if found else None
         """The name of the path's variable part."""
@@ -77,7 +80,7 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         "info": {
             "title": "Fairlead control API",
             "version": version,
-            "description": "Keys, tenants, limits, targets, requests, usage and configuration of a gateway.",
+            "description": "Keys, tenants, limits, cache, targets, requests, usage and configuration.",
         },
         "paths": paths,
         "components": {

@@ -38,6 +38,8 @@ class Way(msgspec.Struct, frozen=True):
     """What applies to the requests of one key for one model."""
 
     path: Path
+    free: Path
+    """Less what counts tokens and money."""
     flow: Flow
     """Its place in the fair queues."""
 
@@ -69,7 +71,7 @@ class Admission:
         way = self._ways.get(key)
         if way is None:
             path = self._limiter.path(tenant, ex.key_id, key_name, model)
-            way = Way(path, _flow(path))
+            way = Way(path, _free(path), _flow(path))
             if len(model) > _LONGEST_MODEL:
                 return way  # clients may invent names where a wildcard serves them
             if len(self._ways) >= _MOST_WAYS:
@@ -100,15 +102,22 @@ class Admission:
 
     def reserve_bytes(self, ex: Exchange, key_name: str) -> Awaitable[None] | None:
         """As `reserve`, for a request whose tokens nobody counts: uploads, files, audio."""
-        way = self.way(ex, key_name, ex.model)
-        if not way.path.limits:
+        return self._reserve_nothing(ex, key_name, ex.model, self.way(ex, key_name, ex.model).path)
+
+    def reserve_kept(self, ex: Exchange, asked: Asked, key_name: str) -> Awaitable[None] | None:
+        """As `reserve`, for a kept answer: a request, but no tokens and no money, so these refuse none."""
+        model = asked.head.model or ""
+        return self._reserve_nothing(ex, key_name, model, self.way(ex, key_name, model).free)
+
+    def _reserve_nothing(self, ex: Exchange, key_name: str, model: str, path: Path) -> Awaitable[None] | None:
+        if not path.limits:
             return None
         wanted = Wanted(
             request_id=ex.id, tenant=ex.tenant or DEFAULT_TENANT, key_id=ex.key_id, key_name=key_name,
-            model=ex.model, input_tokens=0, output_tokens=0, cost_microusd=0,
+            model=model, input_tokens=0, output_tokens=0, cost_microusd=0,
             ttl_s=ex.deadline - ex.started + self._slack_s,
         )  # fmt: skip
-        return self._admit(ex, wanted, way.path)
+        return self._admit(ex, wanted, path)
 
     def settle(self, ex: Exchange) -> None:
         """The request has ended: charge what it used. Does nothing where nothing was reserved."""
@@ -176,6 +185,11 @@ class Admission:
             ),
             ttl_s=route.config.timeouts.total_s + self._slack_s,
         )
+
+
+def _free(path: Path) -> Path:
+    limits = tuple(limit for limit in path.limits if limit.what not in (What.TOKENS, What.USD))
+    return msgspec.structs.replace(path, limits=limits)
 
 
 def _flow(path: Path) -> Flow:

@@ -18,7 +18,7 @@ from fairlead import config as cfg
 from fairlead.cache.entry import Entry, Facts
 from fairlead.cache.key import Canonical, Space, Spaces, read
 from fairlead.cache.lookup import Cache
-from fairlead.cache.policy import Control, Policy, control
+from fairlead.cache.policy import CACHED, Control, Policy, control
 from fairlead.errors import BadUpstreamAnswer, NotCached
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.headers import own_headers, stream_headers
@@ -30,6 +30,9 @@ from fairlead.providers.kept import STREAMED, glance, stream_of_whole, whole_of_
 _JSON: Final = b"content-type: application/json\r\n"
 _ASKED_FOR: Final = (b"anthropic-beta", b"openai-beta")
 """Fields that go upstream and change what is answered."""
+
+_LARGEST: Final = 2**63 - 1
+"""An upstream may report any number of tokens; no store takes a larger one."""
 
 
 class Lookup:
@@ -79,7 +82,7 @@ class Caching:
         wishes = control(headers.get(b"cache-control"))
         space = self._spaces.of(ex.model, ex.tenant or DEFAULT_TENANT)
         request = read(ex.api.name, ex.body)
-        reason = _bypass(policy, request, wishes)
+        reason = _bypass(policy, ex.api.name, request, wishes)
         if reason or request is None or space is None:
             ex.cache_headers = b"x-fairlead-cache: bypass\r\n"
             ex.cache = "bypass"
@@ -172,15 +175,15 @@ class Caching:
         if reason:
             self.cache.stats.unstored[lookup.space.model, reason] += 1
             return
-        usage = ex.usage
+        usage, cost = ex.usage, ex.cost_microusd()
         facts = Facts(
             scope=lookup.space.scope,
             tenant=lookup.space.tenant,
             model=lookup.space.model,
             target=ex.target.name if ex.target is not None else "",
-            input_tokens=usage.input_tokens if usage is not None else 0,
-            output_tokens=usage.output_tokens if usage is not None else 0,
-            cost_microusd=ex.cost_microusd(),
+            input_tokens=min(usage.input_tokens, _LARGEST) if usage is not None else 0,
+            output_tokens=min(usage.output_tokens, _LARGEST) if usage is not None else 0,
+            cost_microusd=None if cost is None else min(cost, _LARGEST),
         )
         self.cache.put(lookup.key, lookup.space, body, facts, now=time.time(), policy=lookup.policy)
 
@@ -189,8 +192,10 @@ def _streams(ex: Exchange, asked: Asked) -> bool:
     return asked.stream and ex.api.name in STREAMED
 
 
-def _bypass(policy: Policy, request: Canonical | None, wishes: Control) -> str:
+def _bypass(policy: Policy, api: str, request: Canonical | None, wishes: Control) -> str:
     """Why a request is neither looked up nor kept; "" when it is."""
     if wishes.no_store:
         return "no-store"
-    return "body" if request is None else policy.bypass(request)
+    if request is None:
+        return "body" if api in CACHED else "endpoint"
+    return policy.bypass(request)

@@ -16,12 +16,12 @@ from typing import Final, Literal
 
 import msgspec
 
-from fairlead.errors import AboveLimit, FairleadError
+from fairlead.errors import AboveLimit, FairleadError, NotCached
 from fairlead.limits.answer import amount_text, limit_name
 from fairlead.limits.quota import Limit, What, Window
 from fairlead.types import Attempt, Failure, FailureKind, LimitFact, Outcome, RequestRecord
 
-Part = Literal["request", "limits", "queue", "attempt", "fallback", "answer", "cost"]
+Part = Literal["request", "cache", "limits", "queue", "attempt", "fallback", "answer", "cost"]
 
 _KINDS: Final[dict[FailureKind, str]] = {
     FailureKind.UNREACHABLE: "could not be reached",
@@ -87,10 +87,12 @@ def explain(record: RequestRecord) -> Explanation:
         summary=_summary(record, answer),
         steps=(
             _request(record),
+            *_looked_up(record),
             *_limits(record),
             *_queue(record),
             *_attempts(record),
             *_fallback(record),
+            *_stale(record),
             answer,
             *_cost(record),
         ),
@@ -126,6 +128,40 @@ def _request(record: RequestRecord) -> Step:
     stream = ", as a stream" if record.stream else ""
     text = f"It asked for {model} by `{record.endpoint}`{stream}, with {whose}.{again}"
     return Step(part="request", verdict="asked", text=text, at_s=0.0)
+
+
+def _looked_up(record: RequestRecord) -> Iterator[Step]:
+    match record.cache:
+        case "hit":
+            text = f"The cache had the answer of an earlier request that was the same{_saved(record)}."
+        case "miss" | "stale":
+            text = "The cache had no answer to it that was fresh enough."
+            if record.error == NotCached.code:
+                text += " The request wanted nothing else (`only-if-cached`), so no model was asked."
+        case "bypass":
+            text = (
+                "The cache was not asked and keeps nothing of it, by the rules of the route or the request's "
+                "own `cache-control`."
+            )
+        case _:
+            return
+    verdict = "miss" if record.cache == "stale" else record.cache
+    yield Step(part="cache", verdict=verdict, text=text)
+
+
+def _stale(record: RequestRecord) -> Iterator[Step]:
+    if record.cache == "stale":
+        text = (
+            "No target could answer, and the cache had an answer that has expired, which the route allows in "
+            f"an outage{_saved(record)}."
+        )
+        yield Step(part="cache", verdict="stale", text=text)
+
+
+def _saved(record: RequestRecord) -> str:
+    saved = record.saved_microusd
+    cost = f", which cost {_dollars(saved)}" if saved is not None else ""
+    return f": {record.saved_tokens} tokens{cost}"
 
 
 def _limits(record: RequestRecord) -> Iterator[Step]:
@@ -231,6 +267,7 @@ def _fallback(record: RequestRecord) -> Iterator[Step]:
 def _answer(record: RequestRecord) -> Step:
     took, status = _seconds(record.duration_s), f"status {record.status}"
     by = f" by `{record.target}`" if record.target else " by the gateway itself"
+    by = " from the cache" if record.cache in ("hit", "stale") else by
     verdict = record.outcome.value
     match record.outcome:
         case Outcome.OK:
@@ -262,8 +299,8 @@ def _cost(record: RequestRecord) -> Iterator[Step]:
     tokens = f"{usage.input_tokens} input and {usage.output_tokens} output tokens"
     counted = ", counted by the gateway" if record.usage_estimated else ""
     if cost is not None:
-        dollars = f"{cost // 1_000_000}.{cost % 1_000_000:06d} USD"
-        yield Step(part="cost", verdict="priced", text=f"It used {tokens}{counted}, for {dollars}.")
+        text = f"It used {tokens}{counted}, for {_dollars(cost)}."
+        yield Step(part="cost", verdict="priced", text=text)
     elif usage.input_tokens or usage.output_tokens:
         text = f"It used {tokens}{counted}. What they cost is not known: the target has no prices."
         yield Step(part="cost", verdict="unpriced", text=text)
@@ -291,6 +328,10 @@ def _limit_words(fact: LimitFact) -> tuple[str, str, str, str]:
         return f"the limit `{fact.limit}`", str(fact.used), str(fact.amount), str(fact.asked)
     used = amount_text(limit, fact.used).partition(" ")[0]
     return limit_name(limit), used, amount_text(limit, fact.amount), amount_text(limit, fact.asked)
+
+
+def _dollars(microusd: int) -> str:
+    return f"{microusd // 1_000_000}.{microusd % 1_000_000:06d} USD"
 
 
 def _seconds(duration_s: float) -> str:

@@ -136,8 +136,7 @@ class Pipeline:
                 entry = await fetching
         body = None if entry is None else caching.rendered(ex, asked, lookup, entry)
         if entry is not None and body is not None:
-            # A request all the same, but one that takes no tokens and costs nothing.
-            waiting = self.admission.reserve_bytes(ex, key_name)
+            waiting = self.admission.reserve_kept(ex, asked, key_name)
             if waiting is not None:
                 await waiting
             caching.give(ex, asked, entry, body)

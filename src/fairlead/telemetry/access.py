@@ -49,6 +49,7 @@ class _Access(msgspec.Struct, frozen=True, kw_only=True):
     ttft_s: float
     duration_s: float
     attempts: int
+    cache: str
 
 
 class AccessLog:
@@ -138,13 +139,15 @@ class AccessLog:
             ttft_s=round(record.first_token_s, 6),
             duration_s=round(record.duration_s, 6),
             attempts=len(record.attempts),
+            cache=record.cache,
         )
         if not self._human:
             return self._encode(access) + b"\n"
         ttft = f" ttft {access.ttft_s * 1000:.0f} ms" if record.stream else ""
         return (
             f"{local_time(record.started_at)} request {access.status} {access.outcome:<8} {access.endpoint} "
-            f"{access.model or '-'} -> {access.target or '-'} {access.duration_s * 1000:.0f} ms{ttft} "
+            f"{access.model or '-'} -> {access.target or _elsewhere(record)} "
+            f"{access.duration_s * 1000:.0f} ms{ttft} "
             f"{access.input_tokens}+{access.output_tokens} tokens {access.tenant or '-'} {access.id}"
             f"{' ' + access.error if access.error else ''}\n"
         ).encode("utf-8", "replace")
@@ -175,3 +178,8 @@ def _pieces(lines: list[bytes]) -> list[bytes]:
         size += len(line)
     pieces.append(b"".join(piece))
     return pieces
+
+
+def _elsewhere(record: RequestRecord) -> str:
+    """Who answered, where no target did."""
+    return "cache" if record.cache in ("hit", "stale") else "-"

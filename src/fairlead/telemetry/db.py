@@ -34,13 +34,14 @@ _log: Final = logging.getLogger(__name__)
 
 _COLUMNS: Final = (
     "id", "started_at", "tenant", "key_id", "model", "target", "endpoint", "outcome", "status",
-    "input_tokens", "output_tokens", "first_token_s", "duration_s", "cost_microusd", "detail",
+    "input_tokens", "output_tokens", "first_token_s", "duration_s", "cost_microusd",
+    "cache", "saved_tokens", "saved_microusd", "detail",
 )  # fmt: skip
 _WIDTH: Final = len(_COLUMNS)
 _LISTED: Final = ", ".join(_COLUMNS[:-1])
 
 _SIZES: Final = (512, 64, 8, 1)
-"""Rows per statement. Few distinct statements, so that all stay prepared; 512 * 14 parameters are
+"""Rows per statement. Few distinct statements, so that all stay prepared; 512 * 18 parameters are
 within SQLite's and Postgres' limits."""
 _INSERTS: Final = {
     size: f"INSERT INTO requests ({', '.join(_COLUMNS)}) VALUES "  # noqa: S608  # constants only
@@ -75,6 +76,9 @@ _SUMMED: Final = {
     "first_token_sum_s": "SUM(first_token_s)",
     "cost_microusd": "CAST(COALESCE(SUM(cost_microusd), 0) AS BIGINT)",
     "unpriced": "SUM(CASE WHEN cost_microusd IS NULL AND output_tokens + input_tokens > 0 THEN 1 ELSE 0 END)",
+    "cache_hits": "SUM(CASE WHEN cache IN ('hit', 'stale') THEN 1 ELSE 0 END)",
+    "saved_tokens": "CAST(SUM(saved_tokens) AS BIGINT)",
+    "saved_microusd": "CAST(COALESCE(SUM(saved_microusd), 0) AS BIGINT)",
 }
 _SUMS: Final = ", ".join(_SUMMED.values())
 
@@ -104,9 +108,6 @@ class _Detail(msgspec.Struct, frozen=True, array_like=True):
     limits: tuple[LimitFact, ...] = ()
     priority: str = ""
     fallback: str = ""
-    cache: str = ""
-    saved_tokens: int = 0
-    saved_microusd: int | None = None
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +143,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     first_token_s: float
     duration_s: float
     cost_microusd: int | None
+    cache: str
+    saved_tokens: int
+    saved_microusd: int | None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +180,12 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
     """Of the requests that have a cost."""
     unpriced: int = 0
     """Requests with tokens whose cost is not known, because their target has no prices."""
+    cache_hits: int = 0
+    """Requests that the cache has answered, those in an outage included."""
+    saved_tokens: int = 0
+    """Tokens of those answers."""
+    saved_microusd: int = 0
+    """What those answers cost when a model gave them, as far as that is known."""
 
     @property
     def first_token_mean_s(self) -> float | None:
@@ -222,13 +232,12 @@ class Ledger:
                         record.itl_counts, record.itl_sum_s, record.itl_max_s, record.bytes_in,
                         record.bytes_out, record.attempts, record.finish_reason, record.trace_parent,
                         record.client_retry, record.limits, record.priority, record.fallback,
-                        record.cache, record.saved_tokens, record.saved_microusd,
                     )
                 )  # fmt: skip
             except (OverflowError, UnicodeEncodeError):
                 # A number or a text that an upstream made up. The columns still count.
                 detail = encode(_without_detail(record))
-            cost = record.cost_microusd
+            cost, saved = record.cost_microusd, record.saved_microusd
             input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
             if input_tokens > _LARGEST or output_tokens > _LARGEST:
                 input_tokens, output_tokens = min(input_tokens, _LARGEST), min(output_tokens, _LARGEST)
@@ -236,7 +245,9 @@ class Ledger:
                 record.id, record.started_at, record.tenant, record.key_id, model, target,
                 record.endpoint, _OUTCOMES[record.outcome], record.status, input_tokens, output_tokens,
                 record.first_token_s, record.duration_s,
-                cost if cost is None or cost <= _LARGEST else _LARGEST, detail,
+                cost if cost is None or cost <= _LARGEST else _LARGEST,
+                record.cache, min(record.saved_tokens, _LARGEST),
+                saved if saved is None or saved <= _LARGEST else _LARGEST, detail,
             )  # fmt: skip
             self._rows += 1
             if len(self._open) == _CHUNK:

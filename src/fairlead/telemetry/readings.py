@@ -38,6 +38,9 @@ GAUGES: Final[dict[str, tuple[str, tuple[str, ...], Merge]]] = {
     "fairlead_window_tokens": ("Estimated tokens that a target may have in flight.", ("target",), "sum"),
     "fairlead_retry_budget_remaining": ("Retries that may be made at once, all workers.", (), "sum"),
     "fairlead_connections": ("Open client connections.", (), "sum"),
+    "fairlead_cache_memory_bytes": ("Memory that kept answers take.", (), "sum"),
+    "fairlead_cache_memory_max_bytes": ("Memory that kept answers may take.", (), "sum"),
+    "fairlead_cache_memory_entries": ("Answers kept in memory.", (), "sum"),
     "fairlead_recorder_pending": ("Records waiting to be written.", (), "sum"),
 }
 """Help text, label names and how workers' values combine, by name."""
@@ -48,6 +51,34 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "`unpriced` (no budget counts it), `unavailable` or `bounded` (without the shared store).",
         ("tenant", "what", "outcome"),
     ),
+    "fairlead_cache_hits_total": (
+        "Answers given again: from `memory`, `disk` or `redis`, or `stale` in an outage.",
+        ("tier", "tenant", "model"),
+    ),
+    "fairlead_cache_misses_total": (
+        "Requests whose answer was looked for and not found.",
+        ("tenant", "model"),
+    ),
+    "fairlead_cache_bypassed_total": (
+        "Requests that were neither looked up nor kept, and why.",
+        ("model", "reason"),
+    ),
+    "fairlead_cache_stored_total": ("Answers that were kept.", ("tenant", "model")),
+    "fairlead_cache_unstored_total": ("Answers that were not kept, and why.", ("model", "reason")),
+    "fairlead_cache_saved_tokens_total": (
+        "Tokens of answers given again: `input` and `output`.",
+        ("type", "tenant", "model"),
+    ),
+    "fairlead_cache_saved_usd_total": (
+        "What answers given again cost when a model gave them, where that is known.",
+        ("tenant", "model"),
+    ),
+    "fairlead_cache_trouble_total": (
+        "Failures of the stores behind the memory: `get`, `put`, `purge`, `open`, `slow`, `damaged`, "
+        "`dropped`.",
+        ("tier", "kind"),
+    ),
+    "fairlead_cache_evicted_total": ("Answers that made room for others in memory.", ()),
 }
 """Help text and label names by name. Workers' values are added."""
 

@@ -19,6 +19,7 @@ providers:
 models:
   simulated:
     targets: [{provider: sim, input_usd_per_mtok: 1}]
+    cache: {}
 """
 EXAMPLES = 10
 

@@ -16,11 +16,13 @@ providers:
 models:
   simulated:
     targets: [{provider: sim, model: small}]
+    cache: {}
 """
 
 BODIES: dict[str, object] = {
     "create_key": {"name": "made"},
     "rotate_key": {"grace_s": 0},
+    "purge_cache": {"dry_run": True},
     "reset_target": {"target": "sim/small"},
 }
 
@@ -49,7 +51,7 @@ def test_each_operation_is_for_admin_keys_alone(running_gateway: Callable[..., G
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
-    assert len(operations) == 15
+    assert len(operations) == 17
     for method, path, operation in operations:
         name = operation["operationId"]
         body = BODIES.get(name)

@@ -143,6 +143,23 @@ CASES: dict[str, RequestRecord] = {
     "the client left in the middle": record(
         stream=True, outcome=Outcome.CLIENT_GONE, chunks=3, usage_estimated=True, cost_microusd=42,
     ),
+    "from the cache": record(
+        target="", attempts=(), usage=Usage(), cache="hit", saved_tokens=1_240, saved_microusd=2_150,
+        limits=ADMITTED[:1], duration_s=0.0003,
+    ),
+    "from the cache, whose cost nobody knows": record(
+        target="", attempts=(), usage=Usage(), cache="hit", saved_tokens=15, duration_s=0.0003
+    ),
+    "from the cache in an outage": record(
+        target="", usage=Usage(), cache="stale", saved_tokens=15, saved_microusd=7,
+        attempts=(
+            attempt("lab/small-1", 0.0001, 0.1,
+                    failure=failure(FailureKind.UNREACHABLE, "connection refused")),
+        ),
+    ),
+    "not in the cache": record(cache="miss"),
+    "not in the cache, and nothing else was wanted": refused("not_cached", 504, cache="miss"),
+    "not a matter for the cache": record(cache="bypass"),
     "the client left the queue": refused(
         "", 499, outcome=Outcome.CLIENT_GONE, priority="interactive", queue_s=3.0, duration_s=3.0
     ),

@@ -46,12 +46,12 @@ def test_the_newest_come_first(run: Run) -> None:
     head, *lines = out.splitlines()
     assert head.split() == [
         *("TIME", "ID", "TENANT", "MODEL", "TARGET", "STATUS"),
-        *("OUTCOME", "INPUT", "OUTPUT", "USD", "TTFT", "DURATION"),
+        *("OUTCOME", "CACHE", "INPUT", "OUTPUT", "USD", "TTFT", "DURATION"),
     ]
     assert [int(line.split()[1], 16) for line in lines] == [39, 38, 37]
     assert lines[0].split() == [
         *("2023-11-14T22:13:59Z", f"{39:024x}", "acme", "small", "lab/small-1"),
-        *("200", "ok", "10", "5", "-", "-", "500", "ms"),
+        *("200", "ok", "-", "10", "5", "-", "-", "500", "ms"),
     ]
 
 
@@ -113,6 +113,7 @@ def test_one_request_is_shown_for_people(run: Run) -> None:
         "key             key1\n"
         "tokens          100 in, 50 out (30 cached, 20 written to cache, 7 reasoning), estimated\n"
         f"cost            {usd(full_record().cost_microusd)} USD\n"
+        "cache           stale, saved 30 tokens that cost 0.000012 USD\n"
         "bytes           1000 in, 2000 out\n"
         "duration        2500 ms\n"
         "queue           10 ms\n"

@@ -15,7 +15,7 @@ from tests.unit.telemetry.records import record
 from fairlead.cli.main import main
 from fairlead.storage.connect import open_database
 from fairlead.telemetry.db import Ledger
-from fairlead.types import Outcome, RequestRecord
+from fairlead.types import Outcome, RequestRecord, Usage
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -33,7 +33,7 @@ def fill(directory: Path, *records: RequestRecord) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command on a ledger of three requests of the last hour and one of last week."""
+    """Run the command on a ledger of five requests of the last hour, two of them hits, and an older one."""
     now = time.time()
     fill(
         tmp_path,
@@ -41,6 +41,16 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
         record(2, started_at=now - 30, outcome=Outcome.FAILED, tenant="other"),
         record(3, started_at=now - 20, model="=cmd()"),
         record(4, started_at=now - 7 * 86_400),
+        record(
+            5,
+            started_at=now - 10,
+            model="=cmd()",
+            usage=Usage(),
+            cache="hit",
+            saved_tokens=15,
+            saved_microusd=2_000_003,
+        ),
+        record(6, started_at=now - 5, model="=cmd()", usage=Usage(), cache="stale", saved_tokens=3),
     )
 
     def run(*words: str) -> tuple[int, str, str]:
@@ -56,10 +66,14 @@ def test_the_last_day_by_model_with_a_total(run: Run) -> None:
 
     assert status == 0
     assert out == (
-        "MODEL   REQUESTS  FAILED  REFUSED  LEFT  INPUT  OUTPUT       USD  UNPRICED  MEAN TTFT\n"
-        "=cmd()         1       0        0     0     10       5         -         1          -\n"
-        "small          2       1        0     0     20      10  1.500001         1     200 ms\n"
-        "total          3       1        0     0     30      15  1.500001         2     200 ms\n"
+        "MODEL   REQUESTS  FAILED  REFUSED  LEFT  INPUT  OUTPUT       USD  UNPRICED  HITS     SAVED  "
+        "MEAN TTFT\n"
+        "=cmd()         3       0        0     0     10       5         -         1     2  2.000003  "
+        "        -\n"
+        "small          2       1        0     0     20      10  1.500001         1     0         -  "
+        "   200 ms\n"
+        "total          5       1        0     0     30      15  1.500001         2     2  2.000003  "
+        "   200 ms\n"
     )
 
 
@@ -67,9 +81,9 @@ def test_a_longer_time_by_another_group(run: Run) -> None:
     _, out, _ = run("--by", "tenant", "--since", "8d")
 
     assert [line.split()[:2] for line in out.splitlines()[1:]] == [
-        ["acme", "3"],
+        ["acme", "5"],
         ["other", "1"],
-        ["total", "4"],
+        ["total", "6"],
     ]
 
 
@@ -92,6 +106,9 @@ def test_json_has_names_and_numbers(run: Run) -> None:
         "output_tokens": 10,
         "cost_microusd": 1_500_001,
         "unpriced": 1,
+        "cache_hits": 0,
+        "saved_tokens": 0,
+        "saved_microusd": 0,
         "first_token_mean_s": 0.2,
     }
 
@@ -102,9 +119,10 @@ def test_csv_is_safe_for_a_spreadsheet(run: Run) -> None:
     rows = list(csv.reader(out.splitlines()))
     assert rows[0] == [
         *("model", "requests", "failed", "refused", "client_gone"),
-        *("input_tokens", "output_tokens", "cost_usd", "unpriced", "first_token_mean_s"),
+        *("input_tokens", "output_tokens", "cost_usd", "unpriced"),
+        *("cache_hits", "saved_tokens", "saved_usd", "first_token_mean_s"),
     ]
-    assert rows[1] == ["'=cmd()", "1", "0", "0", "0", "10", "5", "", "1", ""]
+    assert rows[1] == ["'=cmd()", "3", "0", "0", "0", "10", "5", "", "1", "2", "18", "2.000003", ""]
     assert rows[2][7:9] == ["1.500001", "1"]
 
 

@@ -23,10 +23,15 @@ import msgspec
 from tests.unit.net import harness
 
 from fairlead import config as cfg
+from fairlead.cache.lookup import Cache
+from fairlead.cache.memory import MemoryTier
+from fairlead.cache.stats import Stats
+from fairlead.cache.trouble import Trouble
 from fairlead.config.parse import parse
 from fairlead.errors import UpstreamUnreachable
 from fairlead.gateway.admission import Admission
 from fairlead.gateway.auth import KeySnapshot
+from fairlead.gateway.caching import Caching
 from fairlead.gateway.capacity import queue_of
 from fairlead.gateway.dispatch import Dispatch
 from fairlead.gateway.health import Breaker
@@ -282,6 +287,8 @@ class Stage:
         self.limiter = Limiter(
             MemoryStore(ForwardClock()), Tree(self.config.tenants), now=time.time, warn=lambda crossing: None
         )
+        keeps = any(model.cache is not None for model in self.config.models.values())
+        self.cache = memory_cache() if keeps else None
         self.pipeline, self.passthrough, self.table = self._build(self.config)
         side = Side(
             admin=self._admin, metrics=self._metrics, ready=lambda: self.not_ready, page=self.page_of.get
@@ -322,7 +329,7 @@ class Stage:
             routes=table,
             dispatch=dispatch,
             keys=lambda: self.snapshot,
-            caching=None,
+            caching=Caching(self.cache, config) if self.cache is not None else None,
             admission=Admission(self.limiter, None),
             recorder=self.recorder,
             roll=lambda: 0.0,
@@ -438,6 +445,18 @@ class Stage:
             assert counts.active == counts.opening == 0, f"connections to {upstream.name}: {counts}"
         ids = [record.id for record in self._kept.records]
         assert len(ids) == len(set(ids)), "a request with two records"
+
+
+def memory_cache(*, max_entry_bytes: int = 100_000) -> Cache:
+    """A cache with nothing behind its memory."""
+    return Cache(
+        MemoryTier(1_000_000),
+        None,
+        stats=Stats(),
+        trouble=Trouble(),
+        max_entry_bytes=max_entry_bytes,
+        timeout_s=0.1,
+    )
 
 
 def staged(config: str = ONE, **options: Any) -> Callable[[Callable[..., Awaitable[None]]], Any]:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from fairlead import config as cfg
+from fairlead.cache.lookup import Cache
 from fairlead.errors import Conflict, FairleadError, InvalidRequest, MethodNotAllowed, NotFound
 from fairlead.gateway.admin import Admin, Facts
 from fairlead.gateway.auth import Grant
@@ -76,7 +77,9 @@ async def _nothing() -> None:
     return None
 
 
-def ask(*calls: tuple[str, str, object], config: cfg.Config = NO_TENANTS) -> list[Any]:
+def ask(
+    *calls: tuple[str, str, object], config: cfg.Config = NO_TENANTS, cache: Cache | None = None
+) -> list[Any]:
     """The answers, or the errors, of calls made one after the other. `{id}` is the last key made."""
     limiter = Limiter(MemoryStore(ForwardClock()), Tree(config.tenants), now=time.time, warn=lambda _: None)
 
@@ -95,6 +98,7 @@ def ask(*calls: tuple[str, str, object], config: cfg.Config = NO_TENANTS) -> lis
                 pending=lambda: 7,
                 refresh_keys=_nothing,
                 reload=_nothing,
+                cache=lambda: cache,
             )
         )
         answers: list[Any] = []

@@ -37,11 +37,13 @@ def test_steps_carry_what_they_speak_of() -> None:
 
     assert [(step.part, step.verdict) for step in steps] == [
         ("request", "asked"),
+        ("cache", "miss"),
         *(("limits", fact.verdict) for fact in full_record().limits),
         ("queue", "waited"),
         ("attempt", "failed"),
         ("attempt", "failed"),
         ("fallback", "fell_back"),
+        ("cache", "stale"),
         ("answer", "cut"),
         ("cost", "priced"),
     ]

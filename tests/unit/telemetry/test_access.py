@@ -59,6 +59,7 @@ def test_a_request_is_one_json_object() -> None:
         "ttft_s": 0.4,
         "duration_s": 2.5,
         "attempts": 2,
+        "cache": "stale",
     }
 
 

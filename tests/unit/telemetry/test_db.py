@@ -307,6 +307,9 @@ def test_usage_is_added_up_by_group(runner: asyncio.Runner, ledger: Ledger) -> N
         record(5, outcome=Outcome.UPSTREAM_REFUSED),
         record(6, outcome=Outcome.CLIENT_GONE),
         record(7, model="large", started_at=NOW + 20_000),
+        record(8, usage=Usage(), cache="hit", saved_tokens=15, saved_microusd=40),
+        record(9, usage=Usage(), cache="stale", saved_tokens=3, saved_microusd=None),
+        record(10, usage=Usage(), cache="miss"),
     )
 
     large, small = runner.run(ledger.usage("model"))
@@ -314,7 +317,7 @@ def test_usage_is_added_up_by_group(runner: asyncio.Runner, ledger: Ledger) -> N
     assert (large.name, large.requests, large.first_token_mean_s) == ("large", 1, None)
     assert small == db.Sum(
         name="small",
-        requests=7,
+        requests=10,
         failed=2,
         refused=2,
         client_gone=1,
@@ -324,6 +327,9 @@ def test_usage_is_added_up_by_group(runner: asyncio.Runner, ledger: Ledger) -> N
         first_token_sum_s=pytest.approx(0.6),
         cost_microusd=1_500_003,
         unpriced=5,
+        cache_hits=2,
+        saved_tokens=15 + 3,
+        saved_microusd=40,
     )
     assert small.first_token_mean_s == pytest.approx(0.3)
 
