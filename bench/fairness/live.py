@@ -28,7 +28,7 @@ from typing import Final, cast
 import msgspec
 from tests.e2e.gateway import start_engine, start_gateway
 
-_GIVE_UP_S: Final = 4.0
+_GIVE_UP_S: Final = 8.0
 """After the end; who has no token then is lost."""
 _CONFIG: Final = """
 providers:
@@ -36,15 +36,14 @@ providers:
 models:
   m: {{targets: [{{provider: engine}}]}}
 tenants:
-  quiet: {{}}
+  default: {{}}
   flood: {{}}
 """
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """What one tenant sends, at random moments."""
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tenant's requests are like."""
 
-    per_s: float
     prompt_tokens: int
     answer_tokens: int
     """On average; between half and one and a half times as many."""
@@ -57,11 +56,14 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     sequence_ms: float = 0.1
     prefill_token_ms: float = 0.4
     max_batch: int = 32
-    quiet: Load = Load(per_s=2.0, prompt_tokens=450, answer_tokens=16)
-    flood: Load = Load(per_s=120.0, prompt_tokens=16, answer_tokens=32)
-    """About three times what the engine can do."""
-    warm_up_s: float = 6.0
-    """In which the window is found; not counted."""
+    quiet: Shape = Shape(prompt_tokens=450, answer_tokens=16)
+    quiet_per_s: float = 2.0
+    """At random moments."""
+    flood: Shape = Shape(prompt_tokens=16, answer_tokens=32)
+    flood_at_once: int = 200
+    """Requests that are open at any moment, six times as many as the engine runs."""
+    warm_up_s: float = 10.0
+    """In which the window is found, and for a second or two is too large; not counted."""
     seconds: float = 36.0
     copies: int = 3
     """Of the quiet tenant alone and beside the flood."""
@@ -121,7 +123,7 @@ def stacks(experiment: Experiment) -> Iterator[list[Stack]]:
             name, copy = one
             engine = closing.enter_context(start_engine("openai", *timing))
             gateway = closing.enter_context(start_gateway(_CONFIG.format(engine=engine.base_url)))
-            quiet = gateway.key("--tenant", "quiet")
+            quiet = gateway.admin_key  # it is a key of `default`
             flood = gateway.key("--tenant", "flood") if name == FAIR else quiet
             return Stack(name=name, copy=copy, port=gateway.port, quiet_key=quiet, flood_key=flood)
 
@@ -160,65 +162,92 @@ class _Ask(asyncio.Protocol):
 
 async def play(experiment: Experiment, running: Sequence[Stack]) -> list[Outcome]:
     """Everybody behind all gateways at once."""
-    began = time.perf_counter() + 0.2
-    end = experiment.warm_up_s + experiment.seconds
-    jobs = []
+    clock = _Clock(began=time.perf_counter() + 0.2, end_s=experiment.warm_up_s + experiment.seconds)
+    flooding = []
     for stack in running:
-        jobs.append(_send(stack.port, stack.quiet_key, experiment.quiet, began, end, f"quiet {stack.copy}"))
-        flood = (
-            msgspec.structs.replace(experiment.flood, per_s=0.0) if stack.name == ALONE else experiment.flood
-        )
-        jobs.append(_send(stack.port, stack.flood_key, flood, began, end, f"flood {stack.copy}"))
-    answers = await asyncio.gather(*jobs)
+        if stack.name != ALONE:
+            flood = _flood(stack, experiment.flood, clock, experiment.flood_at_once)
+            flooding.append(asyncio.ensure_future(flood))
+    quiet = await asyncio.gather(
+        *(_send(stack, experiment.quiet, clock, experiment.quiet_per_s) for stack in running)
+    )
+    served = dict(await asyncio.gather(*flooding))
     outcomes = []
     for name in (ALONE, FAIR, FIRST_COME):
-        indices = [index for index, stack in enumerate(running) if stack.name == name]
-        quiet = [
-            sample for index in indices for at, sample in answers[2 * index] if at >= experiment.warm_up_s
-        ]
-        served = [sample for index in indices for _, sample in answers[2 * index + 1] if sample.status == 200]
-        outcomes.append(
-            Outcome(name=name, samples=tuple(quiet), flood_served_per_s=len(served) / end / len(indices))
-        )
+        stacks = [index for index, stack in enumerate(running) if stack.name == name]
+        samples = [sample for index in stacks for at, sample in quiet[index] if at >= experiment.warm_up_s]
+        flooded = sum(served.get(running[index], 0) for index in stacks) / len(stacks)
+        outcomes.append(Outcome(name=name, samples=tuple(samples), flood_served_per_s=flooded / clock.end_s))
     return outcomes
 
 
-async def _send(
-    port: int, key: str, load: Load, began: float, end: float, seed: str
-) -> list[tuple[float, Sample]]:
-    """Send requests from `began` on, for `end` seconds. Returns when each was due, and its answer."""
-    loop = asyncio.get_running_loop()
-    roll = random.Random(seed)
-    sent: list[tuple[float, asyncio.Future[Sample]]] = []
-    opening: set[asyncio.Task[None]] = set()
+class _Clock(msgspec.Struct, frozen=True):
+    began: float
+    end_s: float
 
-    async def connect(request: bytes, done: asyncio.Future[Sample]) -> None:
-        try:
-            await loop.create_connection(lambda: _Ask(request, done), "127.0.0.1", port)
-        except OSError:
-            done.set_result(Sample(0, math.inf))
+    def now_s(self) -> float:
+        return time.perf_counter() - self.began
 
-    at = 0.0
-    while load.per_s and (at := at + roll.expovariate(load.per_s)) < end:
-        pause_s = began + at - time.perf_counter()
+    async def wait_until(self, at_s: float) -> None:
+        pause_s = at_s - self.now_s()
         if pause_s > 0:
             await asyncio.sleep(pause_s)
-        tokens = roll.randint(load.answer_tokens // 2, load.answer_tokens * 3 // 2)
-        done: asyncio.Future[Sample] = loop.create_future()
-        task = loop.create_task(connect(_request(key, load.prompt_tokens, tokens), done))
-        opening.add(task)
-        task.add_done_callback(opening.discard)
-        sent.append((at, done))
-    waiting = [done for _, done in sent if not done.done()]
-    if waiting:
-        await asyncio.wait(waiting, timeout=max(0.0, began + end + _GIVE_UP_S - time.perf_counter()))
-    return [(at, done.result() if done.done() else Sample(0, math.inf)) for at, done in sent]
 
 
-def _request(key: str, prompt_tokens: int, answer_tokens: int) -> bytes:
-    """A streamed chat completion of that size: each word is a token."""
-    messages = [{"role": "user", "content": "oak " * (prompt_tokens - 12)}]
-    options = {"stream": True, "max_tokens": answer_tokens, "ignore_eos": True}
+async def _send(stack: Stack, shape: Shape, clock: _Clock, per_s: float) -> list[tuple[float, Sample]]:
+    """Send requests at random moments, the same for each copy. Returns when each was due, and its answer."""
+    roll = random.Random(f"quiet {stack.copy}")
+    sent: list[tuple[float, asyncio.Task[Sample]]] = []
+    # First come, first served takes seconds: they are to be answered when the others are.
+    end_s = clock.end_s - (_GIVE_UP_S if stack.name == FIRST_COME else 0.0)
+    at = 0.0
+    while (at := at + roll.expovariate(per_s)) < end_s:
+        await clock.wait_until(at)
+        request = _request(stack.quiet_key, shape, roll)
+        sent.append((at, asyncio.ensure_future(_answer(stack.port, request, clock))))
+    return [(at, await task) for at, task in sent]
+
+
+async def _flood(stack: Stack, shape: Shape, clock: _Clock, at_once: int) -> tuple[Stack, int]:
+    """Have so many requests open at any moment. Returns how many were answered until the end."""
+
+    async def client(number: int) -> int:
+        roll = random.Random(f"flood {stack.copy} {number}")
+        served = 0
+        await clock.wait_until(0.0)
+        while clock.now_s() < clock.end_s:
+            sample = await _answer(stack.port, _request(stack.flood_key, shape, roll), clock)
+            if sample.status == 200:
+                served += clock.now_s() < clock.end_s
+            else:
+                await asyncio.sleep(0.1)
+        return served
+
+    return stack, sum(await asyncio.gather(*(client(number) for number in range(at_once))))
+
+
+async def _answer(port: int, request: bytes, clock: _Clock) -> Sample:
+    """One request's answer, or what there was of it when time was up."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Sample] = loop.create_future()
+    try:
+        transport, _ = await loop.create_connection(lambda: _Ask(request, done), "127.0.0.1", port)
+    except OSError:
+        return Sample(0, math.inf)
+    try:
+        async with asyncio.timeout(max(0.0, clock.end_s + _GIVE_UP_S - clock.now_s())):
+            return await done
+    except TimeoutError:
+        return Sample(0, math.inf)
+    finally:
+        transport.abort()
+
+
+def _request(key: str, shape: Shape, roll: random.Random) -> bytes:
+    """A streamed chat completion of that shape: each word is a token."""
+    messages = [{"role": "user", "content": "oak " * (shape.prompt_tokens - 12)}]
+    tokens = roll.randint(shape.answer_tokens // 2, shape.answer_tokens * 3 // 2)
+    options = {"stream": True, "max_tokens": tokens, "ignore_eos": True}
     body = json.dumps({"model": "m", **options, "messages": messages}).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {key}\r\n"
@@ -235,9 +264,8 @@ def rise(outcomes: Sequence[Outcome]) -> float:
 
 def table(experiment: Experiment, outcomes: Sequence[Outcome]) -> str:
     """The outcomes as text."""
-    quiet, flood = experiment.quiet, experiment.flood
     lines = [
-        f"A tenant of {quiet.per_s:g} requests a second, and a flood of {flood.per_s:g}; "
+        f"{experiment.quiet_per_s:g} requests a second beside {experiment.flood_at_once} open ones; "
         f"{experiment.seconds:g} s, seconds to first token.",
         "",
         f"{'the quiet tenant':<26} requests  lost     p50     p90     p99  flood served/s",

@@ -33,6 +33,7 @@ from fairlead.errors import ConfigError
 from fairlead.gateway import web
 from fairlead.gateway.admin import Admin, Facts
 from fairlead.gateway.admission import Admission
+from fairlead.gateway.cache_readings import cache_readings
 from fairlead.gateway.caching import Caching
 from fairlead.gateway.capacity import queue_of, queue_readings
 from fairlead.gateway.dispatch import Dispatch
@@ -43,6 +44,7 @@ from fairlead.gateway.passthrough import Passthrough
 from fairlead.gateway.pipeline import Pipeline
 from fairlead.gateway.prober import Prober
 from fairlead.gateway.queue import TargetQueue
+from fairlead.gateway.queue_sync import QueueSync
 from fairlead.gateway.retry import RetryBudget
 from fairlead.gateway.router import Load, Route, RouteTable, Target, target_name
 from fairlead.gateway.routes import Routes, Side
@@ -72,7 +74,7 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger(__name__)
 
-_RESTART_ONLY: Final = ("server", "state", "ledger", "logs", "limits")
+_RESTART_ONLY: Final = ("server", "state", "ledger", "logs", "limits", "cache")
 """Sections that a reload cannot change."""
 
 
@@ -152,6 +154,8 @@ class Gateway:
         self.server = Server(self.routes, config.server, ssl=self._tls)
         self._spawn(Prober(self.client, self.targets).run(), "prober")
         self._spawn(EngineWatch(self.client, self._watched).run(), "engine watch")
+        if self.limits.gossip is not None:
+            self._spawn(QueueSync(self._queues, self.limits.gossip).run(), "queue sync")
         if self._worker.number == 0 and config.ledger.enabled:
             self._spawn(retention.run(self.ledger, config.ledger.retention_days), "retention")
         if self._siblings is not None:
@@ -195,6 +199,9 @@ class Gateway:
         """
         # What can fail comes first: building changes breakers and queues that the running one uses too.
         upstreams = await self._upstreams(config)
+        if self.cache is None:
+            # The first model that keeps answers may come with a reload.
+            self.cache = await open_cache(config, self._secret)
         if self._tls is not None and config.server.tls is not None:
             server_tls.reload(self._tls, config.server.tls)
         parts = self._build(config, upstreams, list(self.targets()))
@@ -206,7 +213,7 @@ class Gateway:
         self._tell_orphans()
         self.routes.pipeline = parts.pipeline
         self.routes.passthrough = parts.passthrough
-        return [name for name in _RESTART_ONLY if getattr(before, name) != getattr(config, name)]
+        return [name for name in _RESTART_ONLY if _section(before, name) != _section(config, name)]
 
     def _tell_orphans(self) -> None:
         """Warn of keys whose requests are refused because their tenants are not there (any more)."""
@@ -221,6 +228,9 @@ class Gateway:
             upstream, queue = target.api, target.queue
             if queue is not None and isinstance(upstream, Upstream) and upstream.kind.capacity == "engine":
                 yield Watched(upstream=upstream, queue=queue)
+
+    def _queues(self) -> set[TargetQueue]:
+        return {target.queue for target in self.targets() if target.queue is not None}
 
     def targets(self) -> Iterator[Target]:
         """Every target of the configuration in force."""
@@ -335,6 +345,7 @@ class Gateway:
             pending=lambda: self.recorder.pending,
             refresh_keys=self.keys.poll,
             reload=self._reload_all,
+            cache=lambda: self.cache.cache if self.cache is not None else None,
         )
 
     async def _reload_all(self) -> None:
@@ -366,11 +377,18 @@ class Gateway:
             yield from queue_readings(queue)
         for decided, count in self.limits.limiter.counts.items():
             yield Reading(name="fairlead_limit_decisions_total", value=count, labels=decided)
+        if self.cache is not None:
+            yield from cache_readings(self.cache.cache)
 
     def _spawn(self, coroutine: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         task.add_done_callback(_report)
         self._tasks.append(task)
+
+
+def _section(config: cfg.Config, name: str) -> object:
+    """A section, less what a reload can change in it."""
+    return msgspec.structs.replace(config.cache, scopes={}) if name == "cache" else getattr(config, name)
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -154,6 +154,16 @@ class TargetQueue:
         """How long a new request would wait; None before anything was measured."""
         return self._fair.wait_s(self._entry(ask), now)
 
+    # --- several processes ------------------------------------------------------------------------
+
+    def served(self) -> list[tuple[Flow, float]]:
+        """The service, in weighted tokens, that each flow had here since the last call."""
+        return self._fair.served()
+
+    def hear(self, flow: Flow, cost: float) -> None:
+        """Count service that a flow had of this target by another process."""
+        self._fair.hear(flow, cost)
+
     # --- the queue --------------------------------------------------------------------------------
 
     def join(self, ask: Ask, waiter: Waiter, now: float) -> bool:

@@ -19,6 +19,9 @@ Rules kept:
 - Input is charged at dispatch, output as it streams, the rest is corrected at
   the end. What leaves the queue unserved is charged nothing.
 - Nothing grows without bound: not the queue, not what is known of idle keys.
+- Several processes in front of one target tell each other what they served
+  (`served`, `hear`). Between two siblings that wait in all of them the bound is
+  longer by what the target serves between two such rounds (`limits.gossip`).
 
 No clock is read and nothing waits here: the caller passes `now`, asks `head`
 whether it fits its window, and dispatches it with `take`.
@@ -228,6 +231,16 @@ class FairQueue:
             self.remove(entry)
         else:
             self.finish(entry, input_tokens=0, output_tokens=0)
+
+    # --- several processes ----------------------------------------------------------------------
+
+    def served(self) -> list[tuple[Flow, float]]:
+        """The service, in weighted tokens, that flows had here since the last call."""
+        return [served for tree in self._trees for served in tree.served()]
+
+    def hear(self, flow: Flow, cost: float) -> None:
+        """Count service that a flow had of the same target by another process."""
+        self._trees[flow.band].hear(flow, cost)
 
     # --- what can be said of it -----------------------------------------------------------------
 

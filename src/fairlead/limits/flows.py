@@ -78,8 +78,8 @@ class Node:
     """A tenant or a key. Read-only for others."""
 
     __slots__ = (
-        "active", "active_weight", "children", "counter", "heap", "inverse", "last", "name", "parent",
-        "queue", "running", "ticket", "waiting", "weight", "work",
+        "active", "active_weight", "children", "counter", "given", "heap", "inverse", "last", "name",
+        "parent", "queue", "running", "ticket", "waiting", "weight", "work",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Node | None, weight: float) -> None:
@@ -104,9 +104,12 @@ class Node:
         # Of leaves:
         self.queue: OrderedDict[Entry, None] | None = None
         self.running = 0
+        self.given = 0.0
+        """Charged in this process since `Tree.served` was last asked."""
 
     def charge(self, cost: float) -> None:
         """Count service of this leaf, on every node above it too."""
+        self.given += cost
         node = self
         while (parent := node.parent) is not None:
             node.counter += cost * node.inverse
@@ -137,6 +140,7 @@ class Tree:
 
     def enter(self, leaf: Node, cost: float) -> None:
         """Through the line without a stop, and charge: for when nobody waits."""
+        leaf.given += cost
         node = leaf
         while (parent := node.parent) is not None:
             last = parent.last
@@ -209,6 +213,7 @@ class Tree:
 
     def refund(self, leaf: Node, cost: float) -> None:
         """Give back service that was charged and not used."""
+        leaf.given -= cost
         node = leaf
         while (parent := node.parent) is not None:
             node.counter -= cost * node.inverse
@@ -216,6 +221,25 @@ class Tree:
                 # The one case in which a counter shrinks: its entry is no lower bound any more.
                 self._push(parent, node)
             node = parent
+
+    def served(self) -> list[tuple[Flow, float]]:
+        """What each leaf was charged here since the last call, where anything was; refunds count."""
+        found = []
+        for flow, leaf in self.leaves.items():
+            if leaf.given:
+                found.append((flow, leaf.given))
+                leaf.given = 0.0
+        return found
+
+    def hear(self, flow: Flow, cost: float) -> None:
+        """Count service that a leaf had elsewhere. The weights that are known here stay."""
+        leaf = self.leaves.get(flow) or self._known(flow) or self._make(flow)
+        given = leaf.given
+        if cost >= 0.0:
+            leaf.charge(cost)
+        else:
+            self.refund(leaf, -cost)
+        leaf.given = given
 
     def newest_of_longest(self, newcomer: Node | None) -> Entry | None:
         """The newest request of who has most in line per weight, level by level; somebody waits.
@@ -250,6 +274,14 @@ class Tree:
                 share *= weight / (weight + max(node.active_weight - own, 0.0))
             node = child
         return share, node.work if node is not None else 0.0
+
+    def _known(self, flow: Flow) -> Node | None:
+        """The leaf of that path, whatever its weights."""
+        node: Node | None = self.root
+        for name, _ in _steps(flow):
+            if node is not None:
+                node = node.children.get(name)
+        return node
 
     def _make(self, flow: Flow) -> Node:
         """Find or make the nodes of a flow's path, with its weights."""

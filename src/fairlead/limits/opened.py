@@ -12,7 +12,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fairlead import config as cfg
 from fairlead.errors import ConfigError, StorageError
@@ -26,6 +26,9 @@ from fairlead.limits.warn import Crossing
 from fairlead.storage.connect import redis_server
 from fairlead.storage.ports import Database
 
+if TYPE_CHECKING:
+    from fairlead.limits.gossip import Gossip
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -33,11 +36,17 @@ class OpenLimits:
     """What `open_limits` has opened; `close` it before the database."""
 
     def __init__(
-        self, limiter: Limiter, shared: SharedLimiter | None, closing: list[Callable[[], Awaitable[None]]]
+        self,
+        limiter: Limiter,
+        closing: list[Callable[[], Awaitable[None]]],
+        shared: SharedLimiter | None = None,
+        gossip: Gossip | None = None,
     ) -> None:
         self.limiter = limiter
         self.shared = shared
         """Decides where several processes share the state; None where `limiter` does."""
+        self.gossip = gossip
+        """Keeps their fair queues in step; None where a process is alone."""
         self._closing = closing
 
     def configure(self, config: cfg.Config) -> None:
@@ -72,13 +81,14 @@ async def open_limits(
         return await _open_shared(config, resolve, warn)
     saver = await open_saved(database, ForwardClock())
     saver.start()
-    return OpenLimits(_limiter(config, saver.store, warn), None, [saver.stop])
+    return OpenLimits(_limiter(config, saver.store, warn), [saver.stop])
 
 
 async def _open_shared(
     config: cfg.Config, resolve: Callable[[cfg.Secret], str], warn: Callable[[Crossing], None]
 ) -> OpenLimits:
     # Only here, as its client library is not a part of every installation.
+    from fairlead.limits.gossip import Gossip
     from fairlead.limits.lease import LeasedStore
     from fairlead.limits.redis import RedisStore
 
@@ -93,16 +103,17 @@ async def _open_shared(
     store = RedisStore(server, prefix=options.prefix)
     closing: list[Callable[[], Awaitable[None]]] = [store.close, server.close]
     remote: SharedStore = store
+    process = secrets.token_hex(8)  # of this life of the process: a slice is nobody else's
     leases = config.limits.leases
     if leases.enabled:
-        process = secrets.token_hex(8)  # of this life of the process: a slice is nobody else's
         leased = LeasedStore(store, process=process, share=leases.share, lifetime_s=leases.lifetime_s)
         closing.insert(0, leased.close)
         remote = leased
     limiter = _limiter(config, MemoryStore(ForwardClock()), warn)
     shared = SharedLimiter(limiter, remote, bounded_share=config.limits.bounded_share)
     closing.insert(0, shared.close)
-    return OpenLimits(limiter, shared, closing)
+    gossip = Gossip(server, replica=process, prefix=options.prefix)
+    return OpenLimits(limiter, closing, shared, gossip)
 
 
 def _limiter(config: cfg.Config, store: MemoryStore, warn: Callable[[Crossing], None]) -> Limiter:

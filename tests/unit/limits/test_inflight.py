@@ -194,6 +194,27 @@ def test_a_small_cache_bounds_the_first_window() -> None:
     assert window.tokens == 3600
 
 
+@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+def test_windows_of_several_replicas_together_are_what_the_engine_can_run(replicas: int) -> None:
+    """Each has requests waiting and looks at its own moments; the engine runs 32."""
+    windows = [Window(WindowRules()) for _ in range(replicas)]
+    totals = []
+    for look in range(300 * replicas):
+        for window in windows:
+            if window.in_flight > window.requests:
+                window.leave(100)  # requests end one by one
+            while window.admits(100):
+                window.enter(100)
+        total = sum(window.in_flight for window in windows)
+        facts = EngineFacts(running=min(32, total), waiting=max(0, total - 32), kv_usage=0.1)
+        windows[look % replicas].saw(facts, 0.5 * look / replicas)
+        totals.append(total)
+    settled = totals[100 * replicas :]
+    assert min(settled) >= 32
+    assert max(settled) <= 32 + 2
+    assert all(window.in_flight for window in windows)
+
+
 def test_latency_decides_only_while_there_are_no_metrics() -> None:
     window = Window(WindowRules())
     window.saw(facts(0, 0), 100.0)
