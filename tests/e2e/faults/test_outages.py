@@ -47,7 +47,9 @@ def test_flapping(page: Page) -> None:
             providers = {
                 name: provider(CHAT, engine.port) for name, engine in zip("pq", engines, strict=True)
             }
-            settings = config(providers, [target("p"), target("q")], top=outages({"open_s": 0.2}))
+            # By weight: the least loaded might be the other one every time that this one is down.
+            targets = [target("p"), target("q")]
+            settings = config(providers, targets, strategy="weighted", top=outages({"open_s": 0.2}))
             with running(settings) as gateway:
                 seen = set()
                 for turn in range(150):
