@@ -44,7 +44,6 @@ from fairlead.gateway.passthrough import Passthrough
 from fairlead.gateway.pipeline import Pipeline
 from fairlead.gateway.prober import Prober
 from fairlead.gateway.queue import TargetQueue
-from fairlead.gateway.queue_sync import QueueSync
 from fairlead.gateway.retry import RetryBudget
 from fairlead.gateway.router import Load, Route, RouteTable, Target, target_name
 from fairlead.gateway.routes import Routes, Side
@@ -155,6 +154,9 @@ class Gateway:
         self._spawn(Prober(self.client, self.targets).run(), "prober")
         self._spawn(EngineWatch(self.client, self._watched).run(), "engine watch")
         if self.limits.gossip is not None:
+            # Only here, as its store's client library is not a part of every installation.
+            from fairlead.gateway.queue_sync import QueueSync
+
             self._spawn(QueueSync(self._queues, self.limits.gossip).run(), "queue sync")
         if self._worker.number == 0 and config.ledger.enabled:
             self._spawn(retention.run(self.ledger, config.ledger.retention_days), "retention")

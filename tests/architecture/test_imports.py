@@ -64,3 +64,18 @@ def test_keys_and_auth_import_no_io() -> None:
         imported & {"asyncio", "socket", "sqlite3", "ssl", "subprocess", "yaml", "httptools", "uvloop"}
         == set()
     )
+
+
+def test_the_gateway_and_every_command_import_nothing_optional() -> None:
+    """What only an extra brings must not be missed by a base installation."""
+    optional = {
+        "redis", "onnxruntime", "onnx", "tokenizers", "numpy", "usearch", "opentelemetry",
+        "prometheus_client",
+    }  # fmt: skip
+    imported = _imported_by(
+        "import importlib, pkgutil, fairlead.app, fairlead.cli\n"
+        "for found in pkgutil.iter_modules(fairlead.cli.__path__):\n"
+        "    importlib.import_module('fairlead.cli.' + found.name)"
+    )
+
+    assert {name.partition(".")[0] for name in imported} & optional == set()
