@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import os
 import random
-import time
 from pathlib import Path
 
 from fairlead.errors import StorageError
@@ -18,6 +17,8 @@ from fairlead.limits.redis import RedisStore
 from fairlead.storage.redis import RedisServer
 
 ESTIMATE = 1000
+SPREAD_S = 10.0
+"""Requests begin within this time, so that whoever is killed is in the middle of some."""
 TTL_S = 8.0
 """Longer than a request and an outage together, so that no settlement comes too late."""
 
@@ -29,17 +30,26 @@ def budget(amount: int) -> Limit:
     )
 
 
-async def work(url: str, log: Path, name: str, requests: int, amount: int, until: float) -> None:
-    """Make all requests at once, each until it is admitted or time is up."""
+async def work(url: str, log: Path, name: str, requests: int, amount: int, stop: Path) -> None:
+    """Make all requests at once, each until it is admitted or the file `stop` is there."""
     server = RedisServer(url, timeout_s=1.0)
     store = RedisStore(server)
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     asks = (Ask(budget(amount), ESTIMATE),)
     roll = random.Random(name)
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+
+    def watch() -> None:
+        if stop.exists():
+            stopping.set()
+        else:
+            loop.call_later(0.05, watch)
 
     async def one(number: int) -> None:
         attempt = 0
-        while time.time() < until:
+        await asyncio.sleep(roll.uniform(0.0, SPREAD_S))
+        while not stopping.is_set():
             attempt += 1
             request_id = f"{name}-{number}-{attempt}"
             try:
@@ -62,6 +72,7 @@ async def work(url: str, log: Path, name: str, requests: int, amount: int, until
             await store.settle(request_id, {asks[0].limit.id: cost})
             return
 
+    watch()
     await asyncio.gather(*(one(number) for number in range(requests)))
     await store.close(patience_s=10.0)
     os.write(fd, f"E {store.delivered_later} {store.dropped}\n".encode())
@@ -76,9 +87,9 @@ def main() -> None:
     parser.add_argument("--log", type=Path, required=True)
     for option in ("requests", "amount"):
         parser.add_argument(f"--{option}", type=int, required=True)
-    parser.add_argument("--until", type=float, required=True)
+    parser.add_argument("--stop", type=Path, required=True)
     args = parser.parse_args()
-    asyncio.run(work(args.url, args.log, args.name, args.requests, args.amount, args.until))
+    asyncio.run(work(args.url, args.log, args.name, args.requests, args.amount, args.stop))
 
 
 if __name__ == "__main__":

@@ -214,13 +214,18 @@ def test_a_sequence_is_new_once(messages: list[tuple[str, int]]) -> None:
 def test_replicas_together_keep_the_bound_and_what_is_served_in_two_rounds(
     seed: int, replicas: int, rounds_apart: int, longest: int, weight: float
 ) -> None:
-    """Two tenants wait everywhere. Replicas take turns at random, and hear of each other one round late."""
+    """Two tenants wait everywhere. Replicas take turns at random, and hear of each other one round late.
+
+    Whoever serves the one that is ahead knows of all but what was served in this round and the last. So
+    the gap grows only within that; at other times everybody narrows it.
+    """
     chance = random.Random(seed)
     flows = [Flow(names=(name,), weights=(own,)) for name, own in (("f", weight), ("g", 1.0))]
     queues = [FairQueue(Rules(max_waiting=10**6, max_waiting_per_key=10**6)) for _ in range(replicas)]
     service = dict.fromkeys(flows, 0.0)
     on_the_way: list[tuple[int, Flow, float]] = []
     in_rounds = [0.0]
+    before = 0.0
     speeds = [chance.choice([1, 1, 10]) for _ in queues]
     for queue in queues:
         for flow in flows:
@@ -236,8 +241,9 @@ def test_replicas_together_keep_the_bound_and_what_is_served_in_two_rounds(
         queue.finish(entry)
         service[entry.flow] += entry.input_tokens / entry.flow.weights[0]
         in_rounds[-1] += entry.input_tokens
-        unheard = sum(in_rounds[-2:])
-        assert abs(service[flows[0]] - service[flows[1]]) <= 2 * longest + unheard
+        gap = abs(service[flows[0]] - service[flows[1]])
+        assert gap <= max(before, 2 * longest + sum(in_rounds[-2:]))
+        before = gap
         if step % rounds_apart == rounds_apart - 1:
             for teller, flow, cost in on_the_way:
                 for hearer, other in enumerate(queues):
