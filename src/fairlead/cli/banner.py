@@ -26,6 +26,10 @@ def banner(config: cfg.Config, port: int, secret: str | None) -> str:
         lines.append(f"  API key    {secret}   (shown this once; `fairlead keys create` makes more)")
     elif config.auth.required:
         lines.append("  API key    one of yours; `fairlead keys create --name NAME` makes another")
+    if config.limits.store == "memory" and _limited(config):
+        lines.append(
+            "  limits     counted by this process alone; several gateways need `limits.store: redis`"
+        )
     lines += [
         f"  dashboard  {base}/",
         "  try it     "
@@ -37,6 +41,14 @@ def banner(config: cfg.Config, port: int, secret: str | None) -> str:
         # Shells expand variables in double quotes only.
         lines[-1] = lines[-1].replace(f"'authorization: Bearer {key}'", f'"authorization: Bearer {key}"')
     return "\n".join(lines)
+
+
+def _limited(config: cfg.Config) -> bool:
+    unlimited = cfg.Tenant()
+    return any(
+        (one.limits, one.each_key, one.keys) != (unlimited.limits, unlimited.each_key, unlimited.keys)
+        for one in config.tenants.values()
+    )
 
 
 def _shortened(names: Sequence[str], limit: int = 8) -> str:

@@ -17,6 +17,7 @@ import msgspec
 
 from fairlead.errors import Exceeded, RateLimited
 from fairlead.gateway.exchange import Exchange
+from fairlead.gateway.precheck import MOST_OUTPUT_TOKENS
 from fairlead.gateway.prepare import Asked
 from fairlead.limits.answer import headroom
 from fairlead.limits.flows import Band, Flow
@@ -29,7 +30,6 @@ from fairlead.types import LimitFact, Outcome, Usage
 
 _WITHOUT_OUTPUT: Final = frozenset({"embeddings", "rerank", "count_tokens"})
 _BANDS: Final = {"interactive": Band.INTERACTIVE, "batch": Band.BATCH}
-_MOST_TOKENS: Final = 1_000_000_000
 _LONGEST_MODEL: Final = 256
 _MOST_WAYS: Final = 20_000
 
@@ -165,9 +165,7 @@ class Admission:
         expected = self._limiter.expected_output(
             ex.key_id, asked.head.model or "", limit if limit and limit > 0 else None
         )
-        # JSON knows no largest integer.
-        copies = min(max(asked.head.n or 1, 1), 1000)
-        return min(expected, _MOST_TOKENS) * copies
+        return min(expected, MOST_OUTPUT_TOKENS) * asked.answers
 
     def _wanted(self, ex: Exchange, asked: Asked, key_name: str) -> Wanted:
         route = ex.route

@@ -17,6 +17,7 @@ from fairlead.errors import DeadlineExceeded, Overloaded
 from fairlead.gateway.attempt import AttemptFailed, UpstreamCall, ask
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.hedge import HedgeShare, race
+from fairlead.gateway.precheck import most_microusd, pass_over, refuse_costly
 from fairlead.gateway.prepare import Asked
 from fairlead.gateway.queue import TargetQueue, turn
 from fairlead.gateway.rate_headers import rate_facts
@@ -31,10 +32,6 @@ from fairlead.types import Attempt, Failure, FailureKind, Usage
 _TRIAL_PATIENCE_S: Final = 2.0
 """Least time a half-open target's trial gets for its first token when others could answer."""
 _TIMER_SLACK_S: Final = 0.005
-_MOST_OUTPUT_TOKENS: Final = 1_000_000_000
-_MOST_ANSWERS: Final = 1000
-_ASSUMED_OUTPUT_TOKENS: Final = 1024
-"""Output assumed for cost caps when a request names no maximum."""
 
 
 class Dispatch:
@@ -102,8 +99,8 @@ class Dispatch:
         tried: dict[Target, int] = {}
         failure: AttemptFailed | None = None
         if route.guarded:
-            _refuse_costly(route, asked)
-            failure = _too_small(route, asked, tried)
+            refuse_costly(route, asked)
+            failure = pass_over(route, asked, tried)
         attempts = 0
         config = route.config
         prefix = asked.affinity() if config.strategy == "prefix-affinity" else b""
@@ -271,8 +268,8 @@ class Dispatch:
             target = route.choose(tried=tried, now=now, roll=self._roll())
             if target is None or not self._hedges.allows(hedge.max_fraction):
                 return None
-            cost = estimated_usd(target, asked)
-            if cost is not None and cost > hedge.max_cost_usd:
+            cost = most_microusd(target, asked)
+            if cost is not None and cost > hedge.max_cost_usd * 1e6:
                 return None
             if target.queue is not None:
                 places[target] = target.queue.enter(asked.share(), now)
@@ -382,20 +379,6 @@ class Dispatch:
         return found
 
 
-def estimated_usd(target: Target, asked: Asked) -> float | None:
-    """What a request may cost at `target`'s configured prices, in USD; None when it has none."""
-    config = target.config
-    if config.input_usd_per_mtok is None and config.output_usd_per_mtok is None:
-        return None
-    # JSON knows no largest integer, and floats do.
-    output = min(max(asked.head.output_limit or _ASSUMED_OUTPUT_TOKENS, 0), _MOST_OUTPUT_TOKENS)
-    output *= min(max(asked.head.n or 1, 1), _MOST_ANSWERS)
-    return (
-        asked.prompt_tokens() * (config.input_usd_per_mtok or 0.0)
-        + output * (config.output_usd_per_mtok or 0.0)
-    ) / 1e6
-
-
 def _nobody(route: Route, now: float) -> Failure:
     """Why no target of the route can be asked, now or after a wait for a place."""
     wait_s = route.wait_s(now)
@@ -437,31 +420,6 @@ def _tell_queue(call: UpstreamCall) -> None:
 def timeouts_of(route: Route, target: Target) -> cfg.Timeouts:
     """The target's own time-outs, else its model's."""
     return target.config.timeouts or route.config.timeouts
-
-
-def _refuse_costly(route: Route, asked: Asked) -> None:
-    cap = route.config.max_cost_usd
-    if cap is None:
-        return
-    costs = [cost for target in route.targets if (cost := estimated_usd(target, asked)) is not None]
-    if costs and min(costs) > cap:
-        message = f"the estimated cost of {min(costs):.4f} USD is above `max_cost_usd` of `{route.name}`"
-        raise AttemptFailed(
-            Failure(kind=FailureKind.INVALID_REQUEST, code="cost_cap", status=400, message=message)
-        )
-
-
-def _too_small(route: Route, asked: Asked, tried: dict[Target, int]) -> AttemptFailed | None:
-    """Count targets whose context window the prompt certainly exceeds as tried."""
-    failure: AttemptFailed | None = None
-    for target in route.targets:
-        window = target.config.context_window
-        if window is not None and asked.prompt_tokens() > window:
-            tried[target] = 1
-            message = f"the prompt is longer than the {window} tokens of {target.name}"
-            kind = FailureKind.CONTEXT_WINDOW
-            failure = AttemptFailed(Failure(kind=kind, message=message, status=400))
-    return failure
 
 
 def _none(message: str, retry_after_s: float | None) -> Failure:

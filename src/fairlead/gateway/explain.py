@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from fairlead.errors import AboveLimit, FairleadError, NotCached
+from fairlead.errors import AboveLimit, FairleadError, ModelNotFound, NotCached
 from fairlead.limits.answer import amount_text, limit_name
 from fairlead.limits.quota import Limit, What, Window
 from fairlead.types import Attempt, Failure, FailureKind, LimitFact, Outcome, RequestRecord
@@ -122,12 +122,21 @@ def _summary(record: RequestRecord, answer: Step) -> str:
 
 
 def _request(record: RequestRecord) -> Step:
-    model = f"the model `{record.model}`" if record.model else "a model that is not known here"
+    model = _model(record)
     whose = f"the API key {record.key_id} of the tenant `{record.tenant}`" if record.key_id else "no API key"
     again = f" It was the client's own retry number {record.client_retry}." if record.client_retry else ""
     stream = ", as a stream" if record.stream else ""
     text = f"It asked for {model} by `{record.endpoint}`{stream}, with {whose}.{again}"
     return Step(part="request", verdict="asked", text=text, at_s=0.0)
+
+
+def _model(record: RequestRecord) -> str:
+    if record.model:
+        return f"the model `{record.model}`"
+    # Who may not ask, or asks nothing that can be read, is refused before anybody reads which model.
+    if record.error == ModelNotFound.code:
+        return "a model that is not known here"
+    return "a model (it was refused before that was read)"
 
 
 def _looked_up(record: RequestRecord) -> Iterator[Step]:

@@ -76,6 +76,11 @@ class Asked:
         route = self.ex.route
         return route is not None and route.queued
 
+    @property
+    def answers(self) -> int:
+        """How many answers it asks for, within what any upstream gives: JSON knows no largest integer."""
+        return min(max(self.head.n or 1, 1), 1000)
+
     def share(self) -> Share:
         """What it asks of a target's capacity."""
         share = self._share

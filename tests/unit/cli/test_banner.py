@@ -72,3 +72,11 @@ def test_many_models_are_counted_and_patterns_come_last() -> None:
 def test_with_patterns_alone_the_line_has_a_placeholder() -> None:
     text = shown(text='providers: {a: {type: vllm}}\nmodels: {"*": {targets: [{provider: a}]}}\n')
     assert '"model":"MODEL"' in text
+
+
+def test_limits_that_this_process_counts_alone_are_said_to_be_so() -> None:
+    limited = CONFIG + "tenants: {acme: {limits: {requests_per_minute: 60}}}\n"
+    assert "counted by this process alone" in shown(text=limited)
+    assert "counted by this process alone" not in shown(text=CONFIG + "tenants: {acme: {weight: 2}}\n")
+    shared = limited + "limits: {store: redis, redis: {url: env:REDIS_URL}}\n"
+    assert "counted by this process alone" not in shown(text=shared)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from tests.unit.gateway.stage import (
@@ -23,11 +23,7 @@ from tests.unit.gateway.stage import (
     stream,
 )
 
-from fairlead.gateway.dispatch import estimated_usd
 from fairlead.gateway.health import BreakerState
-from fairlead.gateway.prepare import Asked
-from fairlead.gateway.router import Target
-from fairlead.providers.rewrite import read_head
 from fairlead.types import FailureKind, Outcome
 
 NARROW = """\
@@ -400,51 +396,6 @@ async def test_without_such_a_model_the_cap_is_an_error_that_names_it(stage: Sta
     person = await stage.ask(hello(max_tokens=1100))
     assert person.last.status == 400
     assert "max_cost_usd" in person.error["message"]
-
-
-class _Priced:
-    class config:  # noqa: N801 - stands for a struct
-        input_usd_per_mtok = 1.0
-        output_usd_per_mtok = 10.0
-
-
-def _estimated(body: bytes, target: object = _Priced) -> float | None:
-    class Ex:
-        api = None
-
-    ex: Any = Ex()
-    ex.body = body
-    return estimated_usd(cast(Target, target), Asked(ex, read_head(body), "m", b""))
-
-
-@pytest.mark.parametrize(
-    "limit", ["9" * 4000, "1" + "0" * 308, "18446744073709551616", "-1", "-" + "9" * 400, "0"]
-)
-def test_any_limit_that_json_can_write_has_a_price(limit: str) -> None:
-    cost = _estimated(b'{"model":"m","max_tokens":%s}' % limit.encode())
-    assert cost is not None
-    assert 0.0 <= cost < math.inf
-    assert cost >= (10_000.0 if len(limit) > 15 and limit[0] != "-" else 0.0)
-
-
-def test_several_answers_cost_several_times_as_much() -> None:
-    one = _estimated(b'{"model":"m","max_tokens":1000}')
-    ten = _estimated(b'{"model":"m","max_tokens":1000,"n":10}')
-    assert one is not None
-    assert ten is not None
-    assert ten > 9 * one
-    for absurd in (b"-5", b"0", b"9" * 400):
-        cost = _estimated(b'{"model":"m","max_tokens":1000,"n":%b}' % absurd)
-        assert cost is not None
-        assert one * 0.9 < cost < math.inf
-
-
-def test_without_prices_nothing_is_estimated() -> None:
-    class Free:
-        class config:  # noqa: N801 - stands for a struct
-            input_usd_per_mtok = output_usd_per_mtok = None
-
-    assert _estimated(b'{"model":"m"}', Free) is None
 
 
 # --- whose fault it is --------------------------------------------------------------------------
