@@ -21,6 +21,11 @@ ITL_BOUNDS_S: Final = (
 """Upper bounds of the inter-token gap histogram; one more bucket holds the rest."""
 
 
+GIVEN_AGAIN: Final = frozenset({"hit", "semantic", "coalesced", "stale"})
+"""What the cache did where no model was asked for this request: it had the answer, or to a question that
+means the same, or shared that of another request under way, or gave an expired one in an outage."""
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """Tokens of one call, with one meaning for every provider.
 
@@ -179,7 +184,7 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     fallback: str = ""
     """The model that was asked last, when it was a fallback of the one asked for."""
     cache: str = ""
-    """What the cache did: `hit`, `stale`, `miss` or `bypass`; "" when it had no say."""
+    """What the cache did: one of `GIVEN_AGAIN`, `miss` or `bypass`; "" when it had no say."""
     saved_tokens: int = 0
     """Tokens of an answer from the cache, input and output, that no model had to compute."""
     saved_microusd: int | None = None

@@ -13,7 +13,7 @@ from fairlead.cli.settings import add_config_options
 from fairlead.errors import UsageError
 from fairlead.telemetry.db import Entry, Filter, Ledger
 from fairlead.telemetry.histogram import quantile
-from fairlead.types import ITL_BOUNDS_S, Attempt, Outcome, RequestRecord
+from fairlead.types import GIVEN_AGAIN, ITL_BOUNDS_S, Attempt, Outcome, RequestRecord
 
 _HEAD: Final = (
     "TIME", "ID", "TENANT", "MODEL", "TARGET", "STATUS", "OUTCOME", "CACHE", "INPUT", "OUTPUT", "USD",
@@ -161,7 +161,7 @@ def as_text(record: RequestRecord) -> str:
 
 
 def _cache(record: RequestRecord) -> str:
-    if record.cache not in ("hit", "stale"):
+    if record.cache not in GIVEN_AGAIN:
         return record.cache or "-"
     saved = record.saved_microusd
     cost = "whose cost is not known" if saved is None else f"that cost {usd(saved)} USD"

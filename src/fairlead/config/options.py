@@ -221,6 +221,10 @@ class RouteCache(_Section, frozen=True, kw_only=True):
             description="Keep answers to requests with images, audio or files too; a URL counts, not what it leads to."
         ),
     ] = False
+    coalesce: Annotated[
+        bool,
+        Meta(description="Let the same requests that come at the same time share one call to the model."),
+    ] = True
     scope: Annotated[
         str | None,
         Meta(

@@ -119,6 +119,12 @@ class Admission:
         )  # fmt: skip
         return self._admit(ex, wanted, path)
 
+    def give_back(self, ex: Exchange) -> None:
+        """Undo a `reserve`: the request goes another way than was thought, and will reserve for that."""
+        permit, ex.permit = ex.permit, None
+        if permit is not None:
+            (self._limiter if self._shared is None else self._shared).release(permit)
+
     def settle(self, ex: Exchange) -> None:
         """The request has ended: charge what it used. Does nothing where nothing was reserved."""
         permit = ex.permit

@@ -16,9 +16,10 @@ from typing import Final
 
 from fairlead import config as cfg
 from fairlead.cache.entry import Entry, Facts
+from fairlead.cache.flight import Flight, Flights
 from fairlead.cache.key import Canonical, Space, Spaces, read
 from fairlead.cache.lookup import Cache
-from fairlead.cache.policy import CACHED, Control, Policy, control
+from fairlead.cache.policy import CACHED, NO_CONTROL, Control, Policy, control
 from fairlead.errors import BadUpstreamAnswer, NotCached
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.headers import own_headers, stream_headers
@@ -38,7 +39,7 @@ _LARGEST: Final = 2**63 - 1
 class Lookup:
     """One request's business with the cache. Mutable."""
 
-    __slots__ = ("control", "entry", "key", "parts", "policy", "room", "space", "status")
+    __slots__ = ("control", "entry", "key", "parts", "policy", "room", "shareable", "space", "status")
 
     def __init__(self, policy: Policy, space: Space, key: bytes, wishes: Control) -> None:
         self.policy = policy
@@ -51,6 +52,13 @@ class Lookup:
         self.parts: list[bytes] | None = None
         """What was relayed of a stream so far; None when it is not kept (any more)."""
         self.room = 0
+        self.shareable = policy.options.coalesce and wishes is NO_CONTROL
+        """It may share one call with others; whoever has wishes of its own goes its own way."""
+
+    def captured(self) -> bytes | None:
+        """The stream that went to the client; None when there was no room for it."""
+        parts, self.parts = self.parts, None
+        return None if parts is None else b"".join(parts)
 
     def capture(self, data: bytes) -> None:
         """Keep a piece of the stream that went to the client, while there is room."""
@@ -68,6 +76,8 @@ class Caching:
     def __init__(self, cache: Cache, config: cfg.Config) -> None:
         """Use `cache` for the models of `config` that have one."""
         self.cache = cache
+        self.flights = Flights()
+        """Answers under way."""
         self._spaces = Spaces(config)
         self._policies: Mapping[str, Policy] = {
             name: Policy(model.cache) for name, model in config.models.items() if model.cache is not None
@@ -94,6 +104,22 @@ class Caching:
             lookup.entry = self.cache.get(lookup.key, space, ex.started_at, wishes.max_age_s)
         return lookup
 
+    def join(self, ex: Exchange, asked: Asked, lookup: Lookup) -> Flight | None:
+        """The answer to the same request that is under way and may be shared; None for none."""
+        if not lookup.shareable:
+            return None
+        flight = self.flights.find(lookup.key)
+        if flight is not None:
+            ex.cache_headers = b"x-fairlead-cache: coalesced\r\n"
+            ex.cache = "coalesced"
+        return flight
+
+    def shared(self, ex: Exchange, lookup: Lookup, facts: Facts) -> None:
+        """This request was answered with what another one had asked for."""
+        ex.saved_tokens = facts.input_tokens + facts.output_tokens
+        ex.saved_microusd = facts.cost_microusd
+        self.cache.stats.hit("coalesced", lookup.space.tenant, lookup.space.model, facts)
+
     def fetch(self, ex: Exchange, lookup: Lookup) -> Awaitable[Entry | None] | None:
         """Look behind the memory; None when there is nothing to wait for."""
         if lookup.entry is not None or lookup.control.no_cache:
@@ -111,14 +137,18 @@ class Caching:
         ex.cache = "miss"
         if lookup.control.only_if_cached:
             raise NotCached
-        if _streams(ex, asked):
+        if ex.flight is None and streams(ex, asked):
             lookup.parts = []
-            lookup.room = 2 * self.cache.max_entry_bytes
+            lookup.room = self.room
             ex.kept = lookup
 
-    def rendered(self, ex: Exchange, asked: Asked, lookup: Lookup, entry: Entry) -> bytes | None:
-        """A kept answer in the form that is asked for; None when it cannot be given in that form."""
-        body = entry.payload
+    @property
+    def room(self) -> int:
+        """The longest stream, in bytes, whose answer may be kept."""
+        return 2 * self.cache.max_entry_bytes
+
+    def rendered(self, ex: Exchange, asked: Asked, lookup: Lookup, body: bytes) -> bytes | None:
+        """A whole answer in the form that is asked for; None when it cannot be given in that form."""
         name = ex.api.name
         if name == "embeddings":
             try:
@@ -126,7 +156,7 @@ class Caching:
             except BadUpstreamAnswer:
                 self.cache.drop(lookup.key, lookup.space)
                 return None
-        if not _streams(ex, asked):
+        if not streams(ex, asked):
             return body
         include_usage = not ex.api.asks_usage or asked.head.include_usage
         return stream_of_whole(name, body, include_usage=include_usage, request_id=ex.id)
@@ -142,7 +172,7 @@ class Caching:
         ex.status = 200
         call = ex.call
         call.quiet()
-        if not _streams(ex, asked):
+        if not streams(ex, asked):
             call.reply(200, _JSON + own_headers(ex), body)
             return
         if not call.started:
@@ -156,39 +186,56 @@ class Caching:
             return None
         return self.cache.get_stale(lookup.key, lookup.space, ex.started_at)
 
-    def keep(self, ex: Exchange, lookup: Lookup, body: bytes | None) -> None:
-        """Keep what the model has answered, if it may be; `body` is None after a stream."""
-        name = ex.api.name
+    def keep(
+        self, ex: Exchange, lookup: Lookup, answer: bytes | None, *, streamed: bool
+    ) -> tuple[bytes | None, Facts]:
+        """Keep what the model has answered, if it may be.
+
+        Args:
+            ex: whose request it was.
+            lookup: what is known of it.
+            answer: what went to the client; None when it was too long to be held.
+            streamed: that is a stream.
+
+        Returns:
+            The answer as a whole body, None when it cannot be had, and what it took.
+        """
+        facts = _facts(ex, lookup.space)
+        body = answer
+        reason = ""
         if body is None:
-            parts, lookup.parts = lookup.parts, None
-            if parts is None:
-                self.cache.stats.unstored[lookup.space.model, "large"] += 1
-                return
-            body = whole_of_stream(name, b"".join(parts), ex.usage, ex.id)
-        seen = glance(name, body) if body is not None else None
-        if body is None or seen is None:
-            self.cache.stats.unstored[lookup.space.model, "form"] += 1
-            return
-        route = ex.route
-        fallback = route is None or route.name != lookup.space.model
-        reason = lookup.policy.refuses(seen.finishes, calls_tools=seen.calls_tools, fallback=fallback)
-        if reason:
+            reason = "large"
+        elif streamed:
+            body = whole_of_stream(ex.api.name, body, ex.usage, ex.id)
+        seen = glance(ex.api.name, body) if body is not None else None
+        if seen is None:
+            reason = reason or "form"
+        else:
+            route = ex.route
+            fallback = route is None or route.name != lookup.space.model
+            reason = lookup.policy.refuses(seen.finishes, calls_tools=seen.calls_tools, fallback=fallback)
+        if reason or body is None:
             self.cache.stats.unstored[lookup.space.model, reason] += 1
-            return
-        usage, cost = ex.usage, ex.cost_microusd()
-        facts = Facts(
-            scope=lookup.space.scope,
-            tenant=lookup.space.tenant,
-            model=lookup.space.model,
-            target=ex.target.name if ex.target is not None else "",
-            input_tokens=min(usage.input_tokens, _LARGEST) if usage is not None else 0,
-            output_tokens=min(usage.output_tokens, _LARGEST) if usage is not None else 0,
-            cost_microusd=None if cost is None else min(cost, _LARGEST),
-        )
-        self.cache.put(lookup.key, lookup.space, body, facts, now=time.time(), policy=lookup.policy)
+        else:
+            self.cache.put(lookup.key, lookup.space, body, facts, now=time.time(), policy=lookup.policy)
+        return body, facts
 
 
-def _streams(ex: Exchange, asked: Asked) -> bool:
+def _facts(ex: Exchange, space: Space) -> Facts:
+    usage, cost = ex.usage, ex.cost_microusd()
+    return Facts(
+        scope=space.scope,
+        tenant=space.tenant,
+        model=space.model,
+        target=ex.target.name if ex.target is not None else "",
+        input_tokens=min(usage.input_tokens, _LARGEST) if usage is not None else 0,
+        output_tokens=min(usage.output_tokens, _LARGEST) if usage is not None else 0,
+        cost_microusd=None if cost is None else min(cost, _LARGEST),
+    )
+
+
+def streams(ex: Exchange, asked: Asked) -> bool:
+    """Whether the client wants a stream of an answer that can also be had whole."""
     return asked.stream and ex.api.name in STREAMED
 
 

@@ -8,6 +8,7 @@ import time
 from bisect import bisect_left
 from typing import Final, Protocol
 
+from fairlead.cache.flight import Flight
 from fairlead.errors import FairleadError, NotCached
 from fairlead.gateway.attempt import UpstreamCall
 from fairlead.gateway.router import Route, Target
@@ -15,7 +16,7 @@ from fairlead.limits.flows import Flow
 from fairlead.limits.limiter import Permit
 from fairlead.net.server import Call
 from fairlead.providers.table import Api
-from fairlead.types import ITL_BOUNDS_S, Attempt, LimitFact, Outcome, RequestRecord, Usage
+from fairlead.types import GIVEN_AGAIN, ITL_BOUNDS_S, Attempt, LimitFact, Outcome, RequestRecord, Usage
 
 _FAILED: Final = Outcome.FAILED  # an enum's attribute costs as much as a call
 
@@ -53,6 +54,42 @@ class Lookup(Protocol):
 
     def capture(self, data: bytes) -> None:
         """A piece of the stream is sent."""
+        ...
+
+
+class Answerer(Protocol):
+    """Where an answer goes: the client's `Call`, or whoever shares it."""
+
+    started: bool
+    bytes_out: int
+
+    @property
+    def congested(self) -> bool:
+        """Whoever reads is slower than we write: `drain` would wait."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait for the reader."""
+        ...
+
+    def quiet(self) -> None:
+        """Stop showing signs of life."""
+        ...
+
+    def reply(self, status: int, headers: bytes, body: bytes) -> None:
+        """Send a whole answer."""
+        ...
+
+    def start(self, status: int, headers: bytes, length: int | None = None) -> None:
+        """Begin a stream."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of it."""
+        ...
+
+    def end(self) -> None:
+        """End it."""
         ...
 
 
@@ -104,11 +141,13 @@ class Exchange:
     rate_headers = b""
     """Lines that tell the client how its rates stand."""
     cache = ""
-    """What the cache did: `hit`, `stale`, `miss` or `bypass`; "" when it had no say."""
+    """What the cache did; see `RequestRecord.cache`."""
     cache_headers = b""
     """Lines that tell the client so."""
     kept: Lookup | None = None
     """Keeps what is relayed of a stream; None for nobody."""
+    flight: Flight | None = None
+    """The shared answer that this request's call to a model fills; it may go on after the client has left."""
     saved_tokens = 0
     saved_microusd: int | None = None
     """What the answer from the cache cost when the model made it."""
@@ -120,6 +159,8 @@ class Exchange:
     def __init__(self, id: str, call: Call, api: Api) -> None:
         self.id = id
         self.call = call
+        self.out: Answerer = call
+        """Where the model's answer goes."""
         self.api = api
         self.body = call.body
         self.started = time.monotonic()
@@ -169,7 +210,7 @@ class Exchange:
         """Note how the request ends, from the error that ends it."""
         self.error = error.code
         if self.call.started:
-            self.outcome = Outcome.CUT if self.chunks else Outcome.FAILED
+            self.outcome = Outcome.CUT if self.chunks or self.first_token else Outcome.FAILED
         else:
             self.status = error.status
             if error.status >= 500 and not isinstance(error, NotCached):
@@ -182,7 +223,7 @@ class Exchange:
     @property
     def saved(self) -> bool:
         """The cache has answered: a request that counts, though it used nothing."""
-        return self.cache == "hit" or self.cache == "stale"
+        return self.cache in GIVEN_AGAIN
 
     def cost_microusd(self) -> int | None:
         """What all attempts cost together; None when that is not known of any that used something."""

@@ -19,7 +19,7 @@ import msgspec
 from fairlead.errors import AboveLimit, FairleadError, ModelNotFound, NotCached
 from fairlead.limits.answer import amount_text, limit_name
 from fairlead.limits.quota import Limit, What, Window
-from fairlead.types import Attempt, Failure, FailureKind, LimitFact, Outcome, RequestRecord
+from fairlead.types import GIVEN_AGAIN, Attempt, Failure, FailureKind, LimitFact, Outcome, RequestRecord
 
 Part = Literal["request", "cache", "limits", "queue", "attempt", "fallback", "answer", "cost"]
 
@@ -147,6 +147,8 @@ def _looked_up(record: RequestRecord) -> Iterator[Step]:
             text = "The cache had no answer to it that was fresh enough."
             if record.error == NotCached.code:
                 text += " The request wanted nothing else (`only-if-cached`), so no model was asked."
+        case "coalesced":
+            text = f"The same request was under way already, and it shared that one's answer{_saved(record)}."
         case "bypass":
             text = (
                 "The cache was not asked and keeps nothing of it, by the rules of the route or the request's "
@@ -276,7 +278,7 @@ def _fallback(record: RequestRecord) -> Iterator[Step]:
 def _answer(record: RequestRecord) -> Step:
     took, status = _seconds(record.duration_s), f"status {record.status}"
     by = f" by `{record.target}`" if record.target else " by the gateway itself"
-    by = " from the cache" if record.cache in ("hit", "stale") else by
+    by = " from the cache" if record.cache in GIVEN_AGAIN else by
     verdict = record.outcome.value
     match record.outcome:
         case Outcome.OK:

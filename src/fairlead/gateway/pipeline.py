@@ -13,13 +13,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from fairlead import config as cfg
+from fairlead.cache.entry import Entry, Facts
+from fairlead.cache.flight import Flight
 from fairlead.errors import FairleadError, ModelNotFound, Overloaded, UpstreamError
 from fairlead.gateway import auth
 from fairlead.gateway.admission import Admission
 from fairlead.gateway.caching import Caching, Lookup
+from fairlead.gateway.coalesce import follow, form_of, launch
 from fairlead.gateway.dispatch import Dispatch
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.headers import client_facts, forwarded, stream_headers
@@ -111,10 +115,24 @@ class Pipeline:
             raise
         finally:
             self.in_flight -= 1
-            try:
-                self.admission.settle(ex)
-            finally:
-                self._recorder.emit(ex.record())
+            flight = ex.flight
+            if flight is None or flight.over:
+                self._end(ex)
+            else:
+                # The client has left, and the call goes on for those who share it.
+                flight.end = partial(self._end, ex, ex.status)
+
+    def _end(self, ex: Exchange, status: int | None = None) -> None:
+        """Nothing more will happen for this request: charge it and record it.
+
+        `status` is what its client was sent, where the call went on without it.
+        """
+        if status is not None:
+            ex.status = status
+        try:
+            self.admission.settle(ex)
+        finally:
+            self._recorder.emit(ex.record())
 
     async def _from_target(self, ex: Exchange, asked: Asked) -> bytes | None:
         """Ask the model. The whole answer, or None after a stream."""
@@ -128,33 +146,98 @@ class Pipeline:
     async def _from_cache(
         self, ex: Exchange, asked: Asked, key_name: str, caching: Caching, lookup: Lookup
     ) -> None:
-        """Give a kept answer, or ask the model and keep what it answers."""
+        """Give a kept answer, or one that is under way for another request, or ask the model."""
         entry = lookup.entry
-        if entry is None:
-            fetching = caching.fetch(ex, lookup)
-            if fetching is not None:
-                entry = await fetching
-        body = None if entry is None else caching.rendered(ex, asked, lookup, entry)
-        if entry is not None and body is not None:
+        try:
+            if entry is not None:
+                if await self._give(ex, asked, key_name, caching, lookup, entry):
+                    return
+            elif lookup.shareable and await self._shared(ex, asked, key_name, caching, lookup):
+                return
+            else:
+                entry = await self._fetched(ex, caching, lookup)
+                if entry is not None and await self._give(ex, asked, key_name, caching, lookup, entry):
+                    return
+            await self._ask(ex, asked, key_name, caching, lookup)
+        except (UpstreamError, Overloaded):
+            entry = caching.stale(ex, lookup)
+            if entry is None or not await self._give(ex, asked, key_name, caching, lookup, entry, stale=True):
+                raise
+
+    async def _shared(
+        self, ex: Exchange, asked: Asked, key_name: str, caching: Caching, lookup: Lookup
+    ) -> bool:
+        """Share one call with all who ask the same now. False when there is nothing in it for this one."""
+        patience_s = ex.patience_s
+        flight = caching.join(ex, asked, lookup)
+        if flight is not None:
             waiting = self.admission.reserve_kept(ex, asked, key_name)
             if waiting is not None:
                 await waiting
-            caching.give(ex, asked, entry, body)
-            return
+        else:
+            flight = caching.flights.begin(lookup.key, room=caching.room, form=form_of(ex, asked))
+            launch(ex, flight, self._fly(ex, asked, key_name, caching, lookup, flight))
+        if await follow(ex, asked, caching, lookup, flight, patience_s=patience_s):
+            return True
+        entry = flight.entry
+        if entry is not None and await self._give(ex, asked, key_name, caching, lookup, entry):
+            return True
+        self.admission.give_back(ex)
+        ex.flight, ex.out = None, ex.call
+        ex.patience_s, ex.deadline = patience_s, ex.started + patience_s
+        return False
+
+    async def _fly(
+        self, ex: Exchange, asked: Asked, key_name: str, caching: Caching, lookup: Lookup, flight: Flight
+    ) -> None:
+        """The call that many share, begun by the first of them."""
+        entry = await self._fetched(ex, caching, lookup)
+        if entry is not None:
+            flight.found(entry)
+        else:
+            flight.land(*await self._ask(ex, asked, key_name, caching, lookup))
+
+    async def _fetched(self, ex: Exchange, caching: Caching, lookup: Lookup) -> Entry | None:
+        """A kept answer that was not in memory."""
+        fetching = caching.fetch(ex, lookup)
+        return None if fetching is None else await fetching
+
+    async def _ask(
+        self, ex: Exchange, asked: Asked, key_name: str, caching: Caching, lookup: Lookup
+    ) -> tuple[bytes | None, Facts]:
+        """Ask the model, and keep what it answers."""
         caching.missed(ex, asked, lookup)
         waiting = self.admission.reserve(ex, asked, key_name)
         if waiting is not None:
             await waiting
-        try:
-            body = await self._from_target(ex, asked)
-        except (UpstreamError, Overloaded):
-            entry = caching.stale(ex, lookup)
-            body = None if entry is None else caching.rendered(ex, asked, lookup, entry)
-            if entry is None or body is None:
-                raise
-            caching.give(ex, asked, entry, body, stale=True)
-        else:
-            caching.keep(ex, lookup, body)
+        body = await self._from_target(ex, asked)
+        if body is not None:
+            return caching.keep(ex, lookup, body, streamed=False)
+        flight = ex.flight
+        body = lookup.captured() if flight is None else flight.whole()
+        return caching.keep(ex, lookup, body, streamed=True)
+
+    async def _give(
+        self,
+        ex: Exchange,
+        asked: Asked,
+        key_name: str,
+        caching: Caching,
+        lookup: Lookup,
+        entry: Entry,
+        *,
+        stale: bool = False,
+    ) -> bool:
+        """Answer with what was kept. False when it cannot be given in the form that is asked for."""
+        body = caching.rendered(ex, asked, lookup, entry.payload)
+        if body is None:
+            return False
+        if ex.permit is None:
+            waiting = self.admission.reserve_kept(ex, asked, key_name)
+            if waiting is not None:
+                await waiting
+        caching.give(ex, asked, entry, body, stale=stale)
+        return True
 
     def authenticate(self, ex: Exchange) -> auth.Grant | None:
         """Who asks. None when keys are not required.

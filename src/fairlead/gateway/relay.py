@@ -31,7 +31,7 @@ def deliver(ex: Exchange, call: UpstreamCall, dispatch: Dispatch) -> None:
     assert route is not None
     ex.adopt(call)
     ex.status = 200
-    ex.call.reply(200, answer_headers(ex, call.head), call.body)
+    ex.out.reply(200, answer_headers(ex, call.head), call.body)
     dispatch.close(ex, route, call, usage=_account(ex, call.glimpse))
 
 
@@ -61,7 +61,7 @@ async def relay(ex: Exchange, asked: Asked, call: UpstreamCall, dispatch: Dispat
 
 async def _stream(ex: Exchange, route: Route, call: UpstreamCall, reader: Reader) -> Failure | None:
     """Relay a stream to its end. Return what ended it early, if anything did."""
-    client = ex.call
+    client = ex.out
     conn = call.conn
     glimpse = call.glimpse
     client.quiet()
@@ -125,7 +125,7 @@ class _Pump:
 
     def __init__(self, ex: Exchange, call: UpstreamCall, reader: Reader, stall_s: float) -> None:
         self._ex = ex
-        self._client = ex.call
+        self._client = ex.out
         self._conn = call.conn
         self._glimpse = call.glimpse
         self._feed = reader.feed

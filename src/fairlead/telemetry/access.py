@@ -19,7 +19,7 @@ import msgspec
 from fairlead.telemetry.labels import LONGEST, clean
 from fairlead.telemetry.logs import local_time, timestamp
 from fairlead.telemetry.redact import redact
-from fairlead.types import RequestRecord
+from fairlead.types import GIVEN_AGAIN, RequestRecord
 
 _MOST_WAITING_BYTES: Final = 8 * 1024 * 1024
 """Access lines kept for a stderr that does not take them."""
@@ -182,4 +182,4 @@ def _pieces(lines: list[bytes]) -> list[bytes]:
 
 def _elsewhere(record: RequestRecord) -> str:
     """Who answered, where no target did."""
-    return "cache" if record.cache in ("hit", "stale") else "-"
+    return "cache" if record.cache in GIVEN_AGAIN else "-"

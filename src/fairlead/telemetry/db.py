@@ -76,7 +76,7 @@ _SUMMED: Final = {
     "first_token_sum_s": "SUM(first_token_s)",
     "cost_microusd": "CAST(COALESCE(SUM(cost_microusd), 0) AS BIGINT)",
     "unpriced": "SUM(CASE WHEN cost_microusd IS NULL AND output_tokens + input_tokens > 0 THEN 1 ELSE 0 END)",
-    "cache_hits": "SUM(CASE WHEN cache IN ('hit', 'stale') THEN 1 ELSE 0 END)",
+    "cache_hits": "SUM(CASE WHEN cache IN ('hit', 'semantic', 'coalesced', 'stale') THEN 1 ELSE 0 END)",
     "saved_tokens": "CAST(SUM(saved_tokens) AS BIGINT)",
     "saved_microusd": "CAST(COALESCE(SUM(saved_microusd), 0) AS BIGINT)",
 }

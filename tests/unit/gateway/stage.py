@@ -440,6 +440,8 @@ class Stage:
         assert not any(taken.values()), f"places in queues that were not given back: {taken}"
         assert not self.pipeline.in_flight, "requests that were not counted out"
         assert not self.server.active, "calls that have not ended"
+        caching = self.pipeline.caching
+        assert caching is None or not len(caching.flights), "shared answers that have not ended"
         for upstream in self.upstreams.values():
             counts = self.client.counts(upstream.origin)
             assert counts.active == counts.opening == 0, f"connections to {upstream.name}: {counts}"
