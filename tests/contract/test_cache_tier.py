@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -42,6 +42,10 @@ class Settled:
         await self._settle()
         return await self._tier.get(key, space)
 
+    async def get_many(self, keys: Sequence[bytes], space: Space) -> dict[bytes, bytes]:
+        await self._settle()
+        return await self._tier.get_many(keys, space)
+
     def put(self, key: bytes, space: Space, blob: bytes, kept_s: float) -> None:
         self._tier.put(key, space, blob, kept_s)
 
@@ -67,6 +71,9 @@ class Remembering:
 
     async def get(self, key: bytes, space: Space) -> bytes | None:
         return self._tier.get(key)
+
+    async def get_many(self, keys: Sequence[bytes], space: Space) -> dict[bytes, bytes]:
+        return {key: blob for key in keys if (blob := self._tier.get(key)) is not None}
 
     def put(self, key: bytes, space: Space, blob: bytes, kept_s: float) -> None:
         self._tier.put(key, blob)
@@ -180,6 +187,19 @@ def test_what_is_put_is_there_as_it_was(runner: asyncio.Runner, tier: Tier) -> N
         assert found is not None
         assert found.payload == payload
         assert await tier.get(KEYS[1], space()) is None
+
+    runner.run(scenario())
+
+
+def test_many_are_found_at_once_and_what_is_not_there_is_not(runner: asyncio.Runner, tier: Tier) -> None:
+    async def scenario() -> None:
+        entries = {KEYS[number]: put(tier, number, space(), payload=b"%d" % number) for number in (0, 2)}
+
+        assert await tier.get_many([KEYS[0], KEYS[1], KEYS[2]], space()) == entries
+        tier.drop(KEYS[0], space())
+        many = [bytes([number % 256, number // 256]) * 16 for number in range(600)]
+        assert await tier.get_many([*many, KEYS[0], KEYS[2]], space()) == {KEYS[2]: entries[KEYS[2]]}
+        assert await tier.get_many([], space()) == {}
 
     runner.run(scenario())
 

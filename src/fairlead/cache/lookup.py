@@ -10,6 +10,7 @@ in memory, expired ones too while they may be given in an outage.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from fairlead.cache.entry import Entry, Facts, checked, pack
@@ -33,6 +34,10 @@ class Tier(Protocol):
 
     async def get(self, key: bytes, space: Space) -> bytes | None:
         """The bytes under a key, unchecked."""
+        ...
+
+    async def get_many(self, keys: Sequence[bytes], space: Space) -> dict[bytes, bytes]:
+        """The bytes under those of the keys that are there, unchecked."""
         ...
 
     def put(self, key: bytes, space: Space, blob: bytes, kept_s: float) -> None:
@@ -119,6 +124,19 @@ class Cache:
             return None
         return loop.create_task(self._fetch(self._behind, key, space, now, max_age_s), name="cache fetch")
 
+    def fetch_many(
+        self, keys: Sequence[bytes], space: Space, now: float, max_age_s: float | None = None
+    ) -> asyncio.Future[dict[bytes, Entry]] | None:
+        """As `fetch`, for many keys of one space at once."""
+        if self._behind is None or not keys:
+            return None
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._rests_until:
+            return None
+        return loop.create_task(
+            self._fetch_many(self._behind, keys, space, now, max_age_s), name="cache fetch"
+        )
+
     def get_stale(self, key: bytes, space: Space, now: float) -> Entry | None:
         """An answer that has expired but may be given while every target is down.
 
@@ -202,31 +220,47 @@ class Cache:
     async def _fetch(
         self, behind: Tier, key: bytes, space: Space, now: float, max_age_s: float | None
     ) -> Entry | None:
+        found = await self._fetch_many(behind, (key,), space, now, max_age_s)
+        return found.get(key)
+
+    async def _fetch_many(
+        self, behind: Tier, keys: Sequence[bytes], space: Space, now: float, max_age_s: float | None
+    ) -> dict[bytes, Entry]:
+        fresh: dict[bytes, Entry] = {}
+        for key, entry in (await self._load(behind, keys, space, now)).items():
+            if now < entry.expires_at and (max_age_s is None or now - entry.created_at <= max_age_s):
+                self.stats.hit(behind.name, space.tenant, space.model, entry.facts)
+                fresh[key] = entry
+        return fresh
+
+    async def _load(
+        self, behind: Tier, keys: Sequence[bytes], space: Space, now: float
+    ) -> dict[bytes, Entry]:
+        """What is behind the memory and still kept, expired or not, brought into it."""
         loop = asyncio.get_running_loop()
+        blobs: dict[bytes, bytes] = {}
         try:
             async with asyncio.timeout(self.timeout_s):
-                blob = await behind.get(key, space)
+                if len(keys) == 1:
+                    blob = await behind.get(keys[0], space)
+                    blobs = {} if blob is None else {keys[0]: blob}
+                else:
+                    blobs = await behind.get_many(keys, space)
         except TimeoutError:
             self._rests_until = loop.time() + _REST_S
             self.trouble.met(behind.name, "slow")
-            return None
         except StorageError as error:
             self.trouble.met(behind.name, "get", error)
-            return None
-        if blob is None:
-            return None
-        entry = checked(key, blob)
-        if entry is None or not _belongs(entry, space):
-            self.trouble.met(behind.name, DAMAGED)
-            behind.drop(key, space)
-            return None
-        if now >= entry.kept_until:
-            return None
-        self.memory.put(key, blob)
-        if now >= entry.expires_at or (max_age_s is not None and now - entry.created_at > max_age_s):
-            return None
-        self.stats.hit(behind.name, space.tenant, space.model, entry.facts)
-        return entry
+        found: dict[bytes, Entry] = {}
+        for key, blob in blobs.items():
+            entry = checked(key, blob)
+            if entry is None or not _belongs(entry, space):
+                self.trouble.met(behind.name, DAMAGED)
+                behind.drop(key, space)
+            elif now < entry.kept_until:
+                self.memory.put(key, blob)
+                found[key] = entry
+        return found
 
 
 def _belongs(entry: Entry, space: Space) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from fairlead.cache.entry import Entry
@@ -34,6 +34,8 @@ _AT_ONCE: Final = 256
 _NEVER: Final = float("-inf")
 
 _GET: Final = "SELECT blob FROM cache_entries WHERE id = ?"
+_MANY: Final = 128
+_GET_MANY: Final = f"SELECT id, blob FROM cache_entries WHERE id IN ({', '.join('?' * _MANY)})"  # noqa: S608 - constants
 _PUT: Final = (
     "INSERT INTO cache_entries (id, tenant, model, created_at, kept_until, size_bytes, blob) "
     "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, "
@@ -121,6 +123,25 @@ class SavedTier:
         (blob,) = rows[0]
         # Another type than was written is damage too; the caller's checksum says so.
         return blob if isinstance(blob, bytes) else b""
+
+    async def get_many(self, keys: Sequence[bytes], space: Space) -> dict[bytes, bytes]:
+        """The bytes under those of the keys that are there, as they are. Raises StorageError."""
+        found: dict[bytes, bytes] = {}
+        wanted: list[bytes] = []
+        for key in keys:
+            if key in self._pending or key in self._writing:
+                blob = self._pending[key] if key in self._pending else self._writing[key]
+                if blob is not None:
+                    found[key] = blob
+            else:
+                wanted.append(key)
+        for start in range(0, len(wanted), _MANY):
+            some: list[Value] = list(wanted[start : start + _MANY])
+            some += [some[0]] * (_MANY - len(some))  # one statement, which stays prepared
+            for id, value in await self._database.fetch(_GET_MANY, some):
+                if isinstance(id, bytes):
+                    found[id] = value if isinstance(value, bytes) else b""
+        return found
 
     def put(self, key: bytes, space: Space, blob: bytes, kept_s: float) -> None:
         """Write an entry soon; drop it when too much waits already."""

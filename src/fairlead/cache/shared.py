@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from importlib import resources
 from typing import Final
 
@@ -40,6 +40,8 @@ _PURGES_EVERY_S: Final = 1.0
 _PURGES_KEPT: Final = 1000
 
 _READ: Final = "return redis.call('GET', KEYS[1])"
+_MANY: Final = 500
+_READ_MANY: Final = "return redis.call('MGET', unpack(KEYS))"
 _ANNOUNCE: Final = """
     redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
     return redis.call('ZADD', KEYS[1], 'GT', ARGV[2], ARGV[1])"""
@@ -90,6 +92,7 @@ class SharedTier:
         self._purged = purged
         self._now = now
         self._read = Script(_READ)
+        self._read_many = Script(_READ_MANY)
         self._step = Script((resources.files("fairlead.cache") / "shared.lua").read_text())
         self._announce = Script(_ANNOUNCE)
         self._groups = Script(_GROUPS)
@@ -107,6 +110,17 @@ class SharedTier:
         group = _group(space.scope, space.model)
         reply = await self._server.run(self._read, [self._entry(group, key)])
         return reply if isinstance(reply, bytes) else None
+
+    async def get_many(self, keys: Sequence[bytes], space: Space) -> dict[bytes, bytes]:
+        """The bytes under those of the keys that are there, as they are. Raises StorageError."""
+        group = _group(space.scope, space.model)
+        found: dict[bytes, bytes] = {}
+        for start in range(0, len(keys), _MANY):
+            some = keys[start : start + _MANY]
+            reply = await self._server.run(self._read_many, [self._entry(group, key) for key in some])
+            assert isinstance(reply, list), "the command's answer"
+            found |= {key: blob for key, blob in zip(some, reply, strict=True) if isinstance(blob, bytes)}
+        return found
 
     def put(self, key: bytes, space: Space, blob: bytes, kept_s: float) -> None:
         """Send an entry; drop it when too much is on its way already, or the server is gone."""

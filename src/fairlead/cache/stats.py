@@ -53,9 +53,9 @@ class Stats:
         else:
             tally.cost_microusd += facts.cost_microusd
 
-    def missed(self, space: Space) -> None:
-        """An answer was looked for in vain."""
-        self.misses[space.tenant, space.model] += 1
+    def missed(self, space: Space, count: int = 1) -> None:
+        """An answer, or so many vectors, were looked for in vain."""
+        self.misses[space.tenant, space.model] += count
 
     def ratios(self) -> Iterator[tuple[str, str, float]]:
         """Tenant, model, and the part of what was looked up that some tier had."""

@@ -24,6 +24,7 @@ from fairlead.errors import BadUpstreamAnswer, NotCached
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.headers import own_headers, stream_headers
 from fairlead.gateway.prepare import Asked
+from fairlead.gateway.vectors import Batch, batch_of
 from fairlead.limits.tree import DEFAULT_TENANT
 from fairlead.providers.embeddings import in_encoding
 from fairlead.providers.kept import STREAMED, glance, stream_of_whole, whole_of_stream
@@ -39,7 +40,18 @@ _LARGEST: Final = 2**63 - 1
 class Lookup:
     """One request's business with the cache. Mutable."""
 
-    __slots__ = ("control", "entry", "key", "parts", "policy", "room", "shareable", "space", "status")
+    __slots__ = (
+        "batch",
+        "control",
+        "entry",
+        "key",
+        "parts",
+        "policy",
+        "room",
+        "shareable",
+        "space",
+        "status",
+    )
 
     def __init__(self, policy: Policy, space: Space, key: bytes, wishes: Control) -> None:
         self.policy = policy
@@ -48,7 +60,8 @@ class Lookup:
         self.control = wishes
         self.entry: Entry | None = None
         """The answer that was found."""
-        self.status = b"miss"
+        self.batch: Batch | None = None
+        """The inputs of a request for embeddings, which are kept one by one."""
         self.parts: list[bytes] | None = None
         """What was relayed of a stream so far; None when it is not kept (any more)."""
         self.room = 0
@@ -100,7 +113,13 @@ class Caching:
             return None
         extra = b"".join(b"%b:%b\n" % (name, headers[name]) for name in _ASKED_FOR if name in headers)
         lookup = Lookup(policy, space, space.key(request, extra), wishes)
-        if not wishes.no_cache:
+        if request.api == "embeddings":
+            lookup.batch = batch_of(self.cache, policy, space, request, extra)
+        if wishes.no_cache:
+            return lookup
+        if lookup.batch is not None:
+            lookup.batch.look(ex.started_at, wishes)
+        else:
             lookup.entry = self.cache.get(lookup.key, space, ex.started_at, wishes.max_age_s)
         return lookup
 
@@ -116,8 +135,7 @@ class Caching:
 
     def shared(self, ex: Exchange, lookup: Lookup, facts: Facts) -> None:
         """This request was answered with what another one had asked for."""
-        ex.saved_tokens = facts.input_tokens + facts.output_tokens
-        ex.saved_microusd = facts.cost_microusd
+        saved(ex, facts)
         self.cache.stats.hit("coalesced", lookup.space.tenant, lookup.space.model, facts)
 
     def fetch(self, ex: Exchange, lookup: Lookup) -> Awaitable[Entry | None] | None:
@@ -132,7 +150,7 @@ class Caching:
         Raises:
             NotCached: the client wants nothing but a kept answer.
         """
-        self.cache.stats.missed(lookup.space)
+        self.cache.stats.missed(lookup.space, 1 if lookup.batch is None else len(lookup.batch.missing))
         ex.cache_headers = b"x-fairlead-cache: miss\r\n"
         ex.cache = "miss"
         if lookup.control.only_if_cached:
@@ -161,14 +179,23 @@ class Caching:
         include_usage = not ex.api.asks_usage or asked.head.include_usage
         return stream_of_whole(name, body, include_usage=include_usage, request_id=ex.id)
 
+    def give_vectors(self, ex: Exchange, asked: Asked, batch: Batch, *, stale: bool = False) -> bytes:
+        """Answer with vectors that are all there. Returns the body."""
+        ex.cache = "stale" if stale else "hit"
+        age_s = batch.age_s(ex.started_at)
+        ex.cache_headers = b"x-fairlead-cache: %b\r\nage: %d\r\n" % (ex.cache.encode(), age_s)
+        saved(ex, batch.facts())
+        ex.status = 200
+        body = batch.body(asked.head.encoding_format)
+        ex.out.reply(200, _JSON + own_headers(ex), body)
+        return body
+
     def give(self, ex: Exchange, asked: Asked, entry: Entry, body: bytes, *, stale: bool = False) -> None:
         """Answer with what was `rendered`."""
         age_s = max(0, int(ex.started_at - entry.created_at))
         ex.cache = "stale" if stale else "hit"
         ex.cache_headers = b"x-fairlead-cache: %b\r\nage: %d\r\n" % (ex.cache.encode(), age_s)
-        facts = entry.facts
-        ex.saved_tokens = facts.input_tokens + facts.output_tokens
-        ex.saved_microusd = facts.cost_microusd
+        saved(ex, entry.facts)
         ex.status = 200
         call = ex.call
         call.quiet()
@@ -180,9 +207,37 @@ class Caching:
         call.write(body)
         call.end()
 
+    def joined(
+        self, ex: Exchange, asked: Asked, lookup: Lookup, batch: Batch, answer: bytes, facts: Facts
+    ) -> bytes:
+        """The vectors that a model has made and those that were there, as one body.
+
+        What cannot be taken apart goes out as it came, unless something has to be added.
+
+        Raises:
+            BadUpstreamAnswer: it is not a vector for each input that was asked for.
+        """
+        unstored = self.cache.stats.unstored
+        if ex.route is not None and ex.route.name != lookup.space.model:
+            unstored[lookup.space.model, "fallback"] += 1
+            return answer
+        alone = not batch.found and len(batch.keys) == batch.size
+        try:
+            batch.keep(answer, facts)
+        except BadUpstreamAnswer:
+            unstored[lookup.space.model, "form"] += 1
+            if alone:
+                return answer
+            raise
+        return answer if alone else batch.body(asked.head.encoding_format)
+
+    def may_be_stale(self, ex: Exchange, lookup: Lookup) -> bool:
+        """Whether an expired answer is better than none to this request."""
+        return not (lookup.control.no_cache or lookup.control.max_age_s is not None or ex.call.started)
+
     def stale(self, ex: Exchange, lookup: Lookup) -> Entry | None:
         """An answer that has expired, where the route allows it and every target is down."""
-        if lookup.control.no_cache or lookup.control.max_age_s is not None or ex.call.started:
+        if not self.may_be_stale(ex, lookup):
             return None
         return self.cache.get_stale(lookup.key, lookup.space, ex.started_at)
 
@@ -200,7 +255,7 @@ class Caching:
         Returns:
             The answer as a whole body, None when it cannot be had, and what it took.
         """
-        facts = _facts(ex, lookup.space)
+        facts = facts_of_answer(ex, lookup.space)
         body = answer
         reason = ""
         if body is None:
@@ -221,7 +276,14 @@ class Caching:
         return body, facts
 
 
-def _facts(ex: Exchange, space: Space) -> Facts:
+def saved(ex: Exchange, facts: Facts) -> None:
+    """Note what the request did not have to take."""
+    ex.saved_tokens = facts.input_tokens + facts.output_tokens
+    ex.saved_microusd = facts.cost_microusd
+
+
+def facts_of_answer(ex: Exchange, space: Space) -> Facts:
+    """What the answer of a model took."""
     usage, cost = ex.usage, ex.cost_microusd()
     return Facts(
         scope=space.scope,

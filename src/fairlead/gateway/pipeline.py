@@ -22,7 +22,7 @@ from fairlead.cache.flight import Flight
 from fairlead.errors import FairleadError, ModelNotFound, Overloaded, UpstreamError
 from fairlead.gateway import auth
 from fairlead.gateway.admission import Admission
-from fairlead.gateway.caching import Caching, Lookup
+from fairlead.gateway.caching import Caching, Lookup, facts_of_answer, saved
 from fairlead.gateway.coalesce import follow, form_of, launch
 from fairlead.gateway.dispatch import Dispatch
 from fairlead.gateway.exchange import Exchange
@@ -30,6 +30,7 @@ from fairlead.gateway.headers import client_facts, forwarded, stream_headers
 from fairlead.gateway.prepare import Asked, require_model
 from fairlead.gateway.relay import deliver, relay
 from fairlead.gateway.router import RouteTable
+from fairlead.gateway.vectors import Batch, Held
 from fairlead.net.server import Head
 from fairlead.providers.dialect import ClientDialect
 from fairlead.providers.rewrite import read_head
@@ -147,8 +148,12 @@ class Pipeline:
         self, ex: Exchange, asked: Asked, key_name: str, caching: Caching, lookup: Lookup
     ) -> None:
         """Give a kept answer, or one that is under way for another request, or ask the model."""
-        entry = lookup.entry
+        entry, batch = lookup.entry, lookup.batch
         try:
+            if batch is not None and not batch.missing:
+                await self._reserve_kept(ex, asked, key_name)
+                caching.give_vectors(ex, asked, batch)
+                return
             if entry is not None:
                 if await self._give(ex, asked, key_name, caching, lookup, entry):
                     return
@@ -160,6 +165,10 @@ class Pipeline:
                     return
             await self._ask(ex, asked, key_name, caching, lookup)
         except (UpstreamError, Overloaded):
+            ex.out = ex.call  # if others shared it, the call is over for them too
+            if batch is not None and caching.may_be_stale(ex, lookup) and batch.take_stale(ex.started_at):
+                caching.give_vectors(ex, asked, batch, stale=True)
+                return
             entry = caching.stale(ex, lookup)
             if entry is None or not await self._give(ex, asked, key_name, caching, lookup, entry, stale=True):
                 raise
@@ -171,9 +180,7 @@ class Pipeline:
         patience_s = ex.patience_s
         flight = caching.join(ex, asked, lookup)
         if flight is not None:
-            waiting = self.admission.reserve_kept(ex, asked, key_name)
-            if waiting is not None:
-                await waiting
+            await self._reserve_kept(ex, asked, key_name)
         else:
             flight = caching.flights.begin(lookup.key, room=caching.room, form=form_of(ex, asked))
             launch(ex, flight, self._fly(ex, asked, key_name, caching, lookup, flight))
@@ -199,13 +206,22 @@ class Pipeline:
 
     async def _fetched(self, ex: Exchange, caching: Caching, lookup: Lookup) -> Entry | None:
         """A kept answer that was not in memory."""
-        fetching = caching.fetch(ex, lookup)
-        return None if fetching is None else await fetching
+        batch = lookup.batch
+        if batch is None:
+            fetching = caching.fetch(ex, lookup)
+            return None if fetching is None else await fetching
+        looking = None if lookup.control.no_cache else batch.fetch(ex.started_at, lookup.control)
+        if looking is not None:
+            batch.take(await looking)
+        return None
 
     async def _ask(
         self, ex: Exchange, asked: Asked, key_name: str, caching: Caching, lookup: Lookup
     ) -> tuple[bytes | None, Facts]:
         """Ask the model, and keep what it answers."""
+        batch = lookup.batch
+        if batch is not None:
+            return await self._embed(ex, asked, key_name, caching, lookup, batch)
         caching.missed(ex, asked, lookup)
         waiting = self.admission.reserve(ex, asked, key_name)
         if waiting is not None:
@@ -216,6 +232,40 @@ class Pipeline:
         flight = ex.flight
         body = lookup.captured() if flight is None else flight.whole()
         return caching.keep(ex, lookup, body, streamed=True)
+
+    async def _embed(
+        self, ex: Exchange, asked: Asked, key_name: str, caching: Caching, lookup: Lookup, batch: Batch
+    ) -> tuple[bytes | None, Facts]:
+        """Ask the model for those vectors that are missing, and answer with all of them."""
+        if not batch.missing:
+            await self._reserve_kept(ex, asked, key_name)
+            return caching.give_vectors(ex, asked, batch), batch.facts()
+        caching.missed(ex, asked, lookup)
+        whole, out, known = ex.body, ex.out, batch.facts()
+        held = ex.out = Held()
+        try:
+            ex.body = batch.rest(whole)
+            waiting = self.admission.reserve(ex, asked, key_name)
+            if waiting is not None:
+                await waiting
+            await self._from_target(ex, asked)
+            if batch.found and ex.route is not None and ex.route.name != lookup.space.model:
+                # A fallback has answered, and its vectors are not to be compared with others.
+                batch.found.clear()
+                ex.body, known = whole, batch.facts()
+                await self._from_target(ex, asked)
+        finally:
+            ex.body, ex.out = whole, out
+        facts = facts_of_answer(ex, lookup.space)
+        body = caching.joined(ex, asked, lookup, batch, held.body, facts)
+        saved(ex, known)
+        ex.out.reply(200, held.headers, body)
+        return body, batch.facts()
+
+    async def _reserve_kept(self, ex: Exchange, asked: Asked, key_name: str) -> None:
+        waiting = self.admission.reserve_kept(ex, asked, key_name)
+        if waiting is not None:
+            await waiting
 
     async def _give(
         self,
@@ -233,9 +283,7 @@ class Pipeline:
         if body is None:
             return False
         if ex.permit is None:
-            waiting = self.admission.reserve_kept(ex, asked, key_name)
-            if waiting is not None:
-                await waiting
+            await self._reserve_kept(ex, asked, key_name)
         caching.give(ex, asked, entry, body, stale=stale)
         return True
 
