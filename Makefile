@@ -55,9 +55,15 @@ $(VENV)/.checked: pyproject.toml $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group dev
 	@touch $@
 
-$(VENV)/.tested: pyproject.toml $(VENV)/.checked
+$(VENV)/.tested: pyproject.toml $(wildcard tests/e2e/vault/package.json) $(VENV)/.checked
 	$(BIN)/python -m pip install --quiet --group e2e
 	@test -x $(VENV)/litellm/bin/python || $(BIN)/python -m venv $(VENV)/litellm
 	$(VENV)/litellm/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(VENV)/litellm/bin/python -m pip install --quiet --group litellm
+	@test -x $(VENV)/signing/bin/python || $(BIN)/python -m venv $(VENV)/signing
+	$(VENV)/signing/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(VENV)/signing/bin/python -m pip install --quiet --group signing
+	cp tests/e2e/vault/package.json $(VENV)/signing/package.json
+	PATH="$(abspath $(VENV))/signing/bin:$$PATH" npm install --silent --no-audit --no-fund --no-package-lock --prefix $(VENV)/signing \
+		|| echo "make: npm could not install its verifier of signatures: the tests that need it are left out" >&2
 	@touch $@

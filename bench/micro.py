@@ -6,9 +6,10 @@ check, routing, relaying, the record. The kernel's part is left out, which
 makes the figure stable enough to compare two versions of the code on a busy
 machine: the least of many short bursts is what is printed.
 
-    python -m bench.micro [unary|stream|events] [--profile]
+    python -m bench.micro [unary|hit|stream|events] [--profile]
 
-`stream` delivers an upstream's 53 events at once, `events` one by one.
+`stream` delivers an upstream's 53 events at once, `events` one by one; a `hit` is
+answered by the cache.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ models:
 """
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _CHUNKS: Final = 50
-_REQUESTS: Final = {"unary": 2000, "stream": 400, "events": 200}
+_CACHED: Final = _CONFIG.replace("{provider: b}]", "{provider: b}], cache: {}")
+_REQUESTS: Final = {"unary": 2000, "hit": 2000, "stream": 400, "events": 200}
 """Requests of one burst, by mode: short enough to end between two turns of the recorder."""
 _PATIENCE: Final = 4
 
@@ -168,8 +170,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _measure(options: argparse.Namespace, state: Path) -> None:
-    streamed = options.mode != "unary"
-    config = msgspec.structs.replace(parse(_CONFIG, "bench"), server=cfg.Server(port=0))
+    streamed = options.mode not in ("unary", "hit")
+    text = _CACHED if options.mode == "hit" else _CONFIG
+    config = msgspec.structs.replace(parse(text, "bench"), server=cfg.Server(port=0))
     gateway = Gateway(config, state, os.environ, Worker())
     upstream = Upstream(_answer(options.mode))
     await gateway.start()
@@ -249,7 +252,7 @@ def _request(secret: str, streamed: bool) -> bytes:
 def _answer(mode: str) -> list[bytes]:
     """What the upstream sends, in the pieces in which it arrives."""
     usage = {"prompt_tokens": 20, "completion_tokens": _CHUNKS, "total_tokens": 20 + _CHUNKS}
-    if mode == "unary":
+    if mode in ("unary", "hit"):
         message = {"role": "assistant", "content": "x" * 700}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         body = _encoded("chat.completion", [choice], usage=usage)

@@ -26,6 +26,9 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 RESULTS: Final = ROOT / "bench" / "results"
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 
+_OTHERS: Final = "\n## Other benchmarks\n"
+"""From here on the page is not this program's."""
+
 _FULL: Final = Settings(
     rounds=5, seconds=5.0, streams=2000, tokens=200, tokens_per_s=20.0, soak=100_000, starts=5
 )
@@ -53,7 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     print(report.text(run))
     print(f"\nwritten: {file.relative_to(ROOT)}")
     if options.write_docs:
-        PAGE.write_text(report.page(run), encoding="utf-8")
+        _, mark, others = PAGE.read_text(encoding="utf-8").partition(_OTHERS)
+        PAGE.write_text(report.page(run) + mark + others, encoding="utf-8")
         print(f"written: {PAGE.relative_to(ROOT)}")
     if options.check:
         return int(any(floor.met is False for floor in floors(run)))

@@ -172,8 +172,14 @@ def start_fairlead(
     *,
     cpus: frozenset[int] = _GATEWAY_CORE,
     workers: int = 1,
+    name: str = "fairlead",
+    config: str = "",
+    model: str = "",
 ) -> Contestant:
-    """Start a gateway with a fresh state directory, and wait until it says that it is ready."""
+    """Start a gateway with a fresh state directory, and wait until it says that it is ready.
+
+    `config` is added to its configuration, and `model` to each of its models.
+    """
     place.mkdir()
     file = place / "fairlead.yaml"
     providers, models = [], []
@@ -184,8 +190,8 @@ def start_fairlead(
             providers.append(
                 f'  {mode}-{side}: {{type: openai-compatible, base_url: "{url}", max_connections: 4096}}'
             )
-        models.append(f"  {mode}: {{targets: [{{provider: {mode}-a}}, {{provider: {mode}-b}}]}}")
-    file.write_text("\n".join(["providers:", *providers, "models:", *models, ""]))
+        models.append(f"  {mode}: {{targets: [{{provider: {mode}-a}}, {{provider: {mode}-b}}]{model}}}")
+    file.write_text("\n".join(["providers:", *providers, "models:", *models, config, ""]))
     command = [sys.executable, "-m", "fairlead", "serve", "--config", str(file)]
     command += ["--state", str(place / "state"), "--port", "0", "--workers", str(workers)]
     process = Pinned(command, cpus, log=place / "stderr")
@@ -201,7 +207,7 @@ def start_fairlead(
         process.stop()
         raise BenchError(f"fairlead did not start: {(place / 'stderr').read_text()[-2000:]}")
     return Contestant(
-        name="fairlead",
+        name=name,
         port=int(port[1]),
         version=version[1],
         process=process,

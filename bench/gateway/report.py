@@ -17,6 +17,8 @@ _TITLES: Final = {
     "stream-64": "Streams of 53 events in one piece, 64 clients",
     "events-64": "Streams of 53 events, each sent by itself, 64 clients",
     "latency-1": "Answers of 1 KB, one client",
+    "hits-64": "The same answer again, from the cache, 64 clients (nginx: from the upstream)",
+    "hits-1": "The same answer again, from the cache, one client (nginx: from the upstream)",
     "paced": "Slow streams: delay of an event between the upstream's send and the client's receive",
     "workers": "Two workers against one: gateway, upstream and load share two cores",
     "soak": "Memory over many requests",
@@ -111,7 +113,7 @@ def _columns(run: Run, scenario: str) -> Sequence[Column]:
     match scenario:
         case "start":
             return [("ready, s", ranged("ready_s", 3)), ("RSS, MB", ranged("rss_mb", 1))]
-        case "latency-1":
+        case "latency-1" | "hits-1":
             return [
                 ("p50, us", plain("p50_us", 0)),
                 ("p99, us", plain("p99_us", 0)),

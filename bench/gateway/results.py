@@ -142,6 +142,17 @@ def floors(run: Run) -> list[Floor]:
             measured=_milli(run.added("latency-1", "p99_us", mine)),
             digits=3,
         ),
+        Floor(
+            what="answers from the cache, 64 clients, x nginx without one",
+            at_least=0.7,
+            measured=run.ratio("hits-64", rate, "fairlead, hit"),
+        ),
+        Floor(
+            what="a hit's p50 over that of asking a model, at 1 client, ms",
+            at_most=0.0,
+            measured=_milli(run.added("hits-1", "p50_us", "fairlead, hit", mine)),
+            digits=3,
+        ),
         Floor(what="ready after, s", at_most=0.6, measured=run.spread("start", mine, "ready_s")),
         Floor(what="RSS idle, MB", at_most=60, measured=run.spread("start", mine, "rss_mb"), digits=1),
         Floor(

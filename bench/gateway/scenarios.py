@@ -65,6 +65,26 @@ def _closed(mode: str, connections: int) -> Scenario:
     return measure
 
 
+def _hits(connections: int) -> Scenario:
+    """Answers from the cache, next to what asks an upstream: nginx, and the gateway without a cache."""
+
+    def measure(rig: Rig) -> Iterator[Sample]:
+        name = f"hits-{connections}"
+        others = [one for one in rig.contestants if one.name in ("nginx", "fairlead")]
+        mine = start_fairlead(
+            rig.upstream.port, rig.directory / name, name="fairlead, hit", model=", cache: {}"
+        )
+        assert mine.process is not None
+        with mine.process:
+            verify(mine)
+            for number in range(rig.settings.rounds):
+                for contestant in (*others, mine):
+                    rig.say(f"{name} round {number + 1}: {contestant.name}")
+                    yield _closed_loop(rig, name, number, contestant, "unary", connections)
+
+    return measure
+
+
 def paced(rig: Rig) -> Iterator[Sample]:
     """Many slow streams at a time: how much later does each event come?"""
     settings = rig.settings
@@ -171,6 +191,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "stream-64": _closed("stream", 64),
     "events-64": _closed("events", 64),
     "latency-1": _closed("unary", 1),
+    "hits-64": _hits(64),
+    "hits-1": _hits(1),
     "paced": paced,
     "workers": workers,
     "soak": soak,

@@ -33,13 +33,15 @@ from fairlead.errors import ConfigError
 from fairlead.gateway import web
 from fairlead.gateway.admin import Admin, Facts
 from fairlead.gateway.admission import Admission
-from fairlead.gateway.cache_readings import cache_readings
+from fairlead.gateway.cache_readings import cache_readings, semantic_readings
 from fairlead.gateway.caching import Caching
 from fairlead.gateway.capacity import queue_of, queue_readings
 from fairlead.gateway.dispatch import Dispatch
-from fairlead.gateway.engine_watch import EngineWatch, Watched
+from fairlead.gateway.engine_watch import EngineWatch, Watched, tell_means
 from fairlead.gateway.health import Breaker
+from fairlead.gateway.internal import Internal
 from fairlead.gateway.key_watch import KeyWatch
+from fairlead.gateway.limit_warning import warner
 from fairlead.gateway.passthrough import Passthrough
 from fairlead.gateway.pipeline import Pipeline
 from fairlead.gateway.prober import Prober
@@ -47,23 +49,33 @@ from fairlead.gateway.queue import TargetQueue
 from fairlead.gateway.retry import RetryBudget
 from fairlead.gateway.router import Load, Route, RouteTable, Target, target_name
 from fairlead.gateway.routes import Routes, Side
+from fairlead.gateway.semantic import Semantic
+from fairlead.gateway.signals_opened import TENANT as SIGNALS_TENANT
+from fairlead.gateway.signals_opened import open_signals
 from fairlead.gateway.upstream import Upstream
 from fairlead.limits.opened import open_limits
 from fairlead.limits.tree import orphans_text, unknown_tenants
-from fairlead.limits.warn import Crossing
 from fairlead.net import server_tls
 from fairlead.net.client import Client
 from fairlead.net.proxy import proxy_for
 from fairlead.net.server import Call, Server
 from fairlead.providers.openai_chat import OpenAIChatClient
-from fairlead.storage.connect import open_database
+from fairlead.storage.connect import open_configured
 from fairlead.storage.ports import Database
-from fairlead.telemetry import process, retention
+from fairlead.telemetry import process, retention, rollup_job
 from fairlead.telemetry.access import AccessLog
+from fairlead.telemetry.alerts.engine import Engine
+from fairlead.telemetry.alerts.opened import open_alerts
+from fairlead.telemetry.alerts.watch import LimitWatch
+from fairlead.telemetry.conventions import Peer, provider_name
 from fairlead.telemetry.db import Ledger
+from fairlead.telemetry.gpu_opened import open_gpus
+from fairlead.telemetry.otel import Otel, open_otel
+from fairlead.telemetry.pricebook import pricing_of
 from fairlead.telemetry.prometheus import Metrics
 from fairlead.telemetry.readings import Reading
 from fairlead.telemetry.recorder import Recorder, Sink
+from fairlead.telemetry.rollup_db import Rollups
 from fairlead.telemetry.samples import Family
 from fairlead.telemetry.scrape import Scrape
 from fairlead.telemetry.siblings import Siblings
@@ -73,7 +85,9 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger(__name__)
 
-_RESTART_ONLY: Final = ("server", "state", "ledger", "logs", "limits", "cache")
+_RESTART_ONLY: Final = (
+    "server", "state", "storage", "ledger", "logs", "limits", "cache", "telemetry", "signals", "alerts",
+)  # fmt: skip
 """Sections that a reload cannot change."""
 
 
@@ -129,22 +143,52 @@ class Gateway:
             OSError: the address is taken.
         """
         config = self._config
-        self.database: Database = await open_database(str(self._state_dir), durable=True)
+        self.database: Database = await open_configured(
+            config.storage, str(self._state_dir), self._secret, durable=True
+        )
         self.keys = KeyWatch(self.database)
         await self.keys.start()
         self.client = Client()
-        self.metrics = Metrics(version=__version__)
+        self.metrics = Metrics(version=__version__, exemplars=config.telemetry.exemplars)
+        self._limit_watch = LimitWatch()
         self.ledger = Ledger(self.database)
-        sinks: list[Sink] = [self.metrics]
+        sinks: list[Sink] = [self.metrics] if config.telemetry.metrics else []
         if config.ledger.enabled:
             sinks.insert(0, self.ledger)
+        self.gpus = open_gpus(
+            config,
+            self.client,
+            self.database,
+            secret=self._secret,
+            proxy_for=self._proxy,
+            node=socket.gethostname(),
+            closes=self._worker.number == 0,
+        )
+        if self.gpus.sink is not None:
+            sinks.append(self.gpus.sink)
+        self.otel = self._open_otel(config)
+        if self.otel is not None and self.otel.tracing is not None:
+            sinks.append(self.otel.tracing)
+        if config.alerts is not None:
+            sinks.append(self._limit_watch)
         if config.logs.requests:
             sinks.append(AccessLog(sys.stderr.fileno(), human=sys.stderr.isatty()))
         self.recorder = Recorder(sinks, max_pending=config.ledger.max_pending)
         self.recorder.start()
         self.budget = RetryBudget(config.outages.retry)
-        self.limits = await open_limits(config, self.database, self._secret, _warn)
+        self.limits = await open_limits(config, self.database, self._secret, warner(self._limit_watch))
         self.cache = await open_cache(config, self._secret)
+        await self._take_up_cache(config)
+        self.signals = await open_signals(
+            config,
+            self.database,
+            self._environ,
+            models=self._state_dir.expanduser() / "models",
+            internal=self._internal_of_signals,
+            emit=self.otel.events.emit if self.otel is not None else None,
+            roll=random.random,
+            compares=self._worker.number == 0,
+        )
         self.parts = self._build(config, await self._upstreams(config), [])
         self._tell_orphans()
         self.routes = Routes(self.parts.pipeline, self.parts.passthrough, config.server, await self._side())
@@ -152,23 +196,44 @@ class Gateway:
         self._tls = server_tls.server_context(tls) if tls is not None else None
         self.server = Server(self.routes, config.server, ssl=self._tls)
         self._spawn(Prober(self.client, self.targets).run(), "prober")
-        self._spawn(EngineWatch(self.client, self._watched).run(), "engine watch")
+        self._spawn(EngineWatch(self.client, self._watched, self.gpus.board).run(), "engine watch")
+        self._spawn(tell_means(self.gpus.board, self.targets), "engine means")
+        if self.gpus.watch is not None:
+            self._spawn(self.gpus.watch.run(), "endpoint watch")
+        if self.gpus.accounts is not None:
+            self._spawn(self.gpus.accounts.run(), "GPU accounts")
         if self.limits.gossip is not None:
             # Only here, as its store's client library is not a part of every installation.
             from fairlead.gateway.queue_sync import QueueSync
 
             self._spawn(QueueSync(self._queues, self.limits.gossip).run(), "queue sync")
         if self._worker.number == 0 and config.ledger.enabled:
-            self._spawn(retention.run(self.ledger, config.ledger.retention_days), "retention")
+            self._keep_ledger(config.ledger)
+        if self._worker.number == 0 and self.alerts is not None:
+            self._spawn(self.alerts.run(), "alerts")
+        if self.signals is not None:
+            for name, coroutine in self.signals.background():
+                self._spawn(coroutine, name)
         if self._siblings is not None:
             # Shows this worker's metrics at once, so everything that they read must be there.
             await self._siblings.start()
         await self.server.start(config.server.host, config.server.port, reuse_port=reuse_port, sock=sock)
+        if self.otel is not None:
+            self.otel.start()
         # What lives now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         # Requests make no cycles; looking for some after every 700 objects is work for nothing.
         gc.set_threshold(20_000, 20, 20)
+
+    def _keep_ledger(self, options: cfg.Ledger) -> None:
+        kept = options.rollups
+        days = retention.Days(
+            requests=options.retention_days, minutes=kept.minutes, hours=kept.hours, days=kept.days
+        )
+        rollups = Rollups(self.database)
+        self._spawn(rollup_job.run(self.ledger, rollups), "roll-ups")
+        self._spawn(retention.run(self.ledger, days, rollups=rollups), "retention")
 
     async def drain(self) -> None:
         """Stop accepting, and let requests under way finish for the configured time."""
@@ -180,10 +245,15 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.keys.stop()
-        await self.recorder.stop()
-        await self.limits.close()
+        if self.signals is not None:
+            await self.signals.close()
         if self.cache is not None:
+            # Before the recorder: what it still asks for leaves a record.
             await self.cache.close()
+        await self.recorder.stop()
+        if self.otel is not None:
+            await self.otel.stop()
+        await self.limits.close()
         if self._siblings is not None:
             await self._siblings.stop()
         await self.client.close()
@@ -204,12 +274,15 @@ class Gateway:
         if self.cache is None:
             # The first model that keeps answers may come with a reload.
             self.cache = await open_cache(config, self._secret)
+        await self._take_up_cache(config)
         if self._tls is not None and config.server.tls is not None:
             server_tls.reload(self._tls, config.server.tls)
         parts = self._build(config, upstreams, list(self.targets()))
         before = self._config
         self.budget.configure(config.outages.retry)
         self.limits.configure(config)
+        if self.alerts is not None and config.alerts is not None:
+            self.alerts.configure(config.alerts)
         self.parts = parts
         self._config = config
         self._tell_orphans()
@@ -246,6 +319,8 @@ class Gateway:
         return {name: await self._upstream(name, entry) for name, entry in config.providers.items()}
 
     def _build(self, config: cfg.Config, upstreams: dict[str, Upstream], kept: Sequence[Target]) -> Parts:
+        prices = pricing_of(config)
+        self.metrics.know(_peers(upstreams))
         breakers = {target.name: target.breaker for target in kept}
         for breaker in breakers.values():
             breaker.configure(config.outages.breaker)
@@ -255,7 +330,7 @@ class Gateway:
         routes = []
         for name, model in config.models.items():
             targets = []
-            for entry in model.targets:
+            for entry, pricing in zip(model.targets, prices[name], strict=True):
                 key = target_name(entry)
                 # One target may serve several model names; its health and load are one.
                 breaker = breakers.setdefault(key, Breaker(config.outages.breaker))
@@ -263,7 +338,7 @@ class Gateway:
                 upstream = upstreams[entry.provider]
                 if key not in queues:
                     queues[key] = queue_of(key, entry, upstream, before.get(key))
-                targets.append(Target(entry, breaker, load, upstream, queues[key]))
+                targets.append(Target(entry, breaker, load, upstream, queues[key], pricing))
             routes.append(Route(name, model, targets))
         table = RouteTable(routes)
         dispatch = Dispatch(
@@ -278,7 +353,7 @@ class Gateway:
             routes=table,
             dispatch=dispatch,
             keys=lambda: self.keys.snapshot,
-            caching=Caching(self.cache.cache, config) if self.cache is not None else None,
+            caching=self._caching(config, table, dispatch),
             admission=Admission(
                 self.limits.limiter, self.limits.shared, slack_s=config.limits.reservation_slack_s
             ),
@@ -286,6 +361,9 @@ class Gateway:
             roll=random.random,
             now=time.time,
             openai=OpenAIChatClient(),
+            sampler=self.otel.sampler if self.otel is not None else None,
+            contents=self.otel.contents if self.otel is not None else None,
+            sampling=self.signals.sampling if self.signals is not None else None,
         )
         passthrough = Passthrough(
             pipeline, list(upstreams.values()), self.client, max_prefix_bytes=config.server.max_body_bytes
@@ -293,6 +371,41 @@ class Gateway:
         return Parts(
             config=config, upstreams=upstreams, routes=table, pipeline=pipeline, passthrough=passthrough
         )
+
+    def _open_otel(self, config: cfg.Config) -> Otel | None:
+        """The OpenTelemetry collector's side of this process. Raises ConfigError."""
+        if config.telemetry.otel is None:
+            return None
+        return open_otel(
+            config.telemetry.otel,
+            self.client,
+            worker=self._worker.number,
+            version=__version__,
+            resolve=self._secret,
+            proxy_for=self._proxy,
+            peers=lambda: _peers(self.parts.upstreams),
+            families=self._families,
+        )
+
+    async def _take_up_cache(self, config: cfg.Config) -> None:
+        """Have ready what the semantic cache of `config` needs. Raises ConfigError."""
+        if self.cache is not None:
+            await self.cache.take_up(config, worker=self._worker.number, workers=self._worker.count)
+
+    def _caching(self, config: cfg.Config, routes: RouteTable, dispatch: Dispatch) -> Caching | None:
+        if self.cache is None:
+            return None
+        cache, opened = self.cache.cache, self.cache.semantic
+        if opened is None:
+            return Caching(cache, config, gpu_seconds=self.gpus.gpu_seconds)
+        internal = Internal(routes, dispatch, self.recorder.emit)
+        semantic = Semantic(config, opened.tier, cache, internal, minilm=opened.minilm, roll=random.random)
+        return Caching(cache, config, semantic, gpu_seconds=self.gpus.gpu_seconds)
+
+    def _internal_of_signals(self) -> Internal:
+        """The gateway as the client of semantic metrics, under the configuration in force."""
+        parts = self.parts
+        return Internal(parts.routes, parts.pipeline.dispatch, self.recorder.emit, SIGNALS_TENANT)
 
     async def _upstream(self, name: str, config: cfg.Provider) -> Upstream:
         if config.type == "simulated" and config.base_url is None:
@@ -326,6 +439,15 @@ class Gateway:
             media, body = await scrape.answer(accept.decode("latin-1"))
             return media.encode(), body
 
+        self.alerts: Engine | None = open_alerts(
+            self._config.alerts,
+            self.database,
+            self.client,
+            scrape.collect,
+            resolve=self._secret,
+            proxy_for=self._proxy,
+            ledger=self.ledger if self._config.ledger.enabled else None,
+        )
         admin = Admin(self._facts())
 
         async def control(call: Call) -> None:
@@ -348,6 +470,9 @@ class Gateway:
             refresh_keys=self.keys.poll,
             reload=self._reload_all,
             cache=lambda: self.cache.cache if self.cache is not None else None,
+            gpus=lambda: self.gpus,
+            alerts=lambda: self.alerts,
+            signals=lambda: self.signals,
         )
 
     async def _reload_all(self) -> None:
@@ -381,6 +506,16 @@ class Gateway:
             yield Reading(name="fairlead_limit_decisions_total", value=count, labels=decided)
         if self.cache is not None:
             yield from cache_readings(self.cache.cache)
+            if self.cache.semantic is not None:
+                yield from semantic_readings(self.cache.semantic.tier)
+        yield from self.gpus.readings(time.monotonic())
+        yield from self._limit_watch.readings(time.time())
+        if self.signals is not None:
+            yield from self.signals.readings()
+        if self.alerts is not None:
+            yield from self.alerts.readings()
+        if self.otel is not None:
+            yield from self.otel.readings()
 
     def _spawn(self, coroutine: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
@@ -388,28 +523,35 @@ class Gateway:
         self._tasks.append(task)
 
 
+def _peers(upstreams: Mapping[str, Upstream]) -> dict[str, Peer]:
+    """The configured providers, as OpenTelemetry names them."""
+    return {
+        name: Peer(
+            provider=provider_name(upstream.type, upstream.origin.host),
+            address=upstream.origin.host,
+            port=upstream.origin.port,
+        )
+        for name, upstream in upstreams.items()
+    }
+
+
 def _section(config: cfg.Config, name: str) -> object:
     """A section, less what a reload can change in it."""
-    return msgspec.structs.replace(config.cache, scopes={}) if name == "cache" else getattr(config, name)
+    match name:
+        case "alerts":
+            return config.alerts is None  # only whether there are any
+        case "cache":
+            return msgspec.structs.replace(config.cache, scopes={})
+        case "telemetry":
+            return msgspec.structs.replace(config.telemetry, stall_s=1.0)
+        case _:
+            return getattr(config, name)
 
 
 def _report(task: asyncio.Task[None]) -> None:
     """The supervisor of background tasks: one that ends by itself is a bug worth a traceback."""
     if not task.cancelled() and task.exception() is not None:
         _log.error("background task `%s` ended", task.get_name(), exc_info=task.exception())
-
-
-def _warn(crossing: Crossing) -> None:
-    limit = crossing.state.limit
-    _log.warning(
-        "a limit is nearly used up",
-        extra={
-            "limit": limit.id,
-            "fraction": crossing.fraction,
-            "used": crossing.state.used + crossing.state.reserved,
-            "amount": limit.amount,
-        },
-    )
 
 
 def check_usable(config: cfg.Config) -> None:

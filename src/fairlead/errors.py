@@ -344,6 +344,93 @@ class StatementRejected(StorageError):
     retryable = False
 
 
+# --- vault --------------------------------------------------------------------------------------
+
+
+class VaultError(FairleadError):
+    """The vault cannot do this."""
+
+    code = "vault_error"
+
+
+class Tampered(VaultError):
+    """Sealed data is not what was sealed: it was changed, cut, moved, or the key is not its own."""
+
+    code = "tampered"
+    hint = "nothing of it was used; restore the file from a good copy, and ask who can write to the storage"
+
+
+class SignatureRefused(VaultError):
+    """The signature is missing, wrong, or not by a key that is trusted for this."""
+
+    code = "signature_refused"
+    status = 422
+    hint = "nothing of it was used; check which keys are trusted, and who signed it"
+
+
+class KeyServiceUnavailable(VaultError):
+    """The key service cannot be asked, so nothing is decrypted."""
+
+    code = "key_service_unavailable"
+    status = 503
+    retryable = True
+
+
+class KeyRefused(VaultError):
+    """The key service refused this key: disabled, denied, or bound to something else."""
+
+    code = "key_refused"
+    status = 403
+
+
+class VaultDenied(VaultError):
+    """The vault's rules do not allow this."""
+
+    code = "vault_denied"
+    status = 403
+
+
+class GrantRefused(VaultDenied):
+    """This grant does not open this."""
+
+    code = "vault_grant_refused"
+    hint = "ask for a new one: a grant is for one version, principal and purpose, and lives for minutes"
+
+    def __init__(self, reason: str = "") -> None:
+        """Refuse a grant; `reason` is for the audit, and the message is the same for all."""
+        super().__init__()
+        self.reason = reason
+
+
+class AuditUnavailable(VaultError):
+    """The audit log cannot be written, so nothing is released."""
+
+    code = "audit_unavailable"
+    status = 503
+    retryable = True
+
+
+class IdentityUnavailable(VaultError):
+    """Who the caller is cannot be found out at the moment, so nothing is released."""
+
+    code = "identity_unavailable"
+    status = 503
+    retryable = True
+
+
+class IngestRefused(VaultError):
+    """The ingest gate refused a file: it is not known to be harmless."""
+
+    code = "ingest_refused"
+    status = 422
+
+
+class Quarantined(IngestRefused):
+    """A file is held by the ingest gate until somebody approves it."""
+
+    code = "quarantined"
+
+
 # --- HTTP on the wire ---------------------------------------------------------------------------
 
 

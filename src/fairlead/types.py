@@ -15,10 +15,14 @@ Headers = list[tuple[bytes, bytes]]
 """Header fields in order, names in lower case."""
 
 ITL_BOUNDS_S: Final = (
-    0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03,
-    0.04, 0.06, 0.08, 0.1, 0.2, 0.4, 0.8, 1.6, 4.0,
+    0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.06, 0.08, 0.1, 0.16, 0.2,
+    0.32, 0.4, 0.64, 0.8, 1.28, 1.6, 2.56, 4.0, 5.12, 10.24, 20.48, 40.96, 81.92,
 )  # fmt: skip
-"""Upper bounds of the inter-token gap histogram; one more bucket holds the rest."""
+"""Upper bounds of the inter-token gap histogram; one more bucket holds the rest. Fine enough for an engine's
+steps, and with OpenTelemetry's bounds of `gen_ai.client.operation.time_per_output_chunk` among them."""
+
+STALL_S: Final = 1.0
+"""A gap between two content events that is at least this long is a stall, unless configured otherwise."""
 
 
 GIVEN_AGAIN: Final = frozenset({"hit", "semantic", "coalesced", "stale"})
@@ -29,9 +33,10 @@ means the same, or shared that of another request under way, or gave an expired 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """Tokens of one call, with one meaning for every provider.
 
-    `input_tokens` includes the cached ones and those written to a cache;
-    `output_tokens` includes reasoning. This is OpenAI's convention; Anthropic
-    reports cached tokens apart and is converted by its codec.
+    `input_tokens` includes the cached ones and those written to a cache, audio
+    and images; `output_tokens` includes reasoning, audio and images. This is
+    OpenAI's convention; Anthropic reports cached tokens apart and is converted
+    by its codec.
     """
 
     input_tokens: int = 0
@@ -43,6 +48,35 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=T
     reasoning_tokens: int = 0
     audio_input_tokens: int = 0
     audio_output_tokens: int = 0
+    cache_read_audio_tokens: int = 0
+    """The part of `cache_read_tokens` that is audio, where the provider tells."""
+    image_input_tokens: int = 0
+    image_output_tokens: int = 0
+    audio_s: float = 0.0
+    """Length of the audio, from providers that bill seconds."""
+    service_tier: str = ""
+    """What was served, where it is not the ordinary tier: `flex`, `priority`, `batch`, ...; it decides
+    the prices. What combines is joined by `+`, as in `fast+us`."""
+
+    def __add__(self, other: Usage) -> Usage:
+        """Both together; of two tiers the later one."""
+        summed = {
+            name: getattr(self, name) + getattr(other, name)
+            for name in self.__struct_fields__
+            if name != "service_tier"
+        }
+        return Usage(**summed, service_tier=other.service_tier or self.service_tier)
+
+
+class EngineTimes(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """What an engine says of its own work on one request, in seconds. None is what it does not say."""
+
+    queue_s: float | None = None
+    """Until it was scheduled."""
+    prefill_s: float | None = None
+    """From then to the first token."""
+    decode_s: float | None = None
+    """From the first token to the last; of an engine that does not tell them apart, prefill included."""
 
 
 class FailureKind(enum.StrEnum):
@@ -112,6 +146,14 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults
     hedge: bool = False
     cost_microusd: int | None = None
     """What `usage` costs at this target's prices; None without prices or usage."""
+    model: str = ""
+    """The upstream's model name, where the target does not name it."""
+    priced_by: str = ""
+    """What priced it: the version of a price table, or `config`; "" where nothing did."""
+    usage_estimated: bool = False
+    """`usage` was counted here, because the upstream reported none or not all."""
+    span_id: str = ""
+    """Of its span, as the upstream was told in `traceparent`; "" without traces."""
 
 
 class Outcome(enum.StrEnum):
@@ -189,3 +231,52 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Tokens of an answer from the cache, input and output, that no model had to compute."""
     saved_microusd: int | None = None
     """What they cost when the model was asked; None when nobody knows or nothing was saved."""
+    engine_queue_s: float = 0.0
+    """Time in the engine's own queue, as `engine_source` tells it; see `telemetry.anatomy`."""
+    prefill_s: float = 0.0
+    """Time from there to the first token, in the engine."""
+    decode_s: float = 0.0
+    """Time from the first token to the last: the engine's, else as measured of a stream."""
+    network_s: float = 0.0
+    """What is left of the time at the upstream: both ways, its HTTP server, a client that reads slowly."""
+    stalls: int = 0
+    """Gaps between content events that were at least `telemetry.stall_s` long."""
+    stalled_s: float = 0.0
+    """How long they were together."""
+    engine_source: str = ""
+    """Where the engine's times are from: its `response`, its `histogram`s (means), or nowhere: ""."""
+    trace: str = ""
+    """The W3C context of the gateway's own span of the request, as a `traceparent`; "" without traces."""
+    trace_state: str = ""
+    """The client's `tracestate`, which goes with it."""
+    saved_gpu_s: float = 0.0
+    """Seconds of GPU time that the answer from the cache took when the model made it, where that is known."""
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the request belongs to, the client's or our own; "" when there is none."""
+        return (self.trace or self.trace_parent)[3:35]
+
+
+class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What one evaluation says of one answer; OpenTelemetry's event `gen_ai.evaluation.result`."""
+
+    name: str
+    """Which evaluation: `refusal`, `drift`, `consistency`, ..."""
+    at: float
+    score: float | None = None
+    label: str = ""
+    """The score in a word, such as `refused` or `pass`."""
+    explanation: str = ""
+    """May quote the answer; it is exported only where content is."""
+    request_id: str = ""
+    response_id: str = ""
+    """The answer's own id; the request's when left out."""
+    trace: str = ""
+    """`RequestRecord.trace` of the request, so that the event is found with its span."""
+    operation: str = ""
+    """OpenTelemetry's name of the operation, such as `chat`."""
+    model: str = ""
+    tenant: str = ""
+    error: str = ""
+    """Why there is no score, in a word."""

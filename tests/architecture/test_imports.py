@@ -69,8 +69,9 @@ def test_keys_and_auth_import_no_io() -> None:
 def test_the_gateway_and_every_command_import_nothing_optional() -> None:
     """What only an extra brings must not be missed by a base installation."""
     optional = {
-        "redis", "onnxruntime", "onnx", "tokenizers", "numpy", "usearch", "opentelemetry",
-        "prometheus_client",
+        "redis", "onnxruntime", "onnx", "tokenizers", "numpy", "usearch", "pyarrow", "opentelemetry",
+        "prometheus_client", "pynvml", "cryptography", "blake3", "pkcs11", "jsonschema_rs",
+        "py3langid", "asyncpg",
     }  # fmt: skip
     imported = _imported_by(
         "import importlib, pkgutil, fairlead.app, fairlead.cli\n"

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.e2e.postgres_server import PostgresProcess, start_postgres
 
 from fairlead.errors import StatementRejected, StorageError
 from fairlead.net.run import Run
 from fairlead.storage.ports import Database
+from fairlead.storage.postgres import PostgresDatabase
 from fairlead.storage.sqlite import SqliteDatabase
 
-BACKENDS: dict[str, Callable[[Path], Awaitable[Database]]] = {
-    "sqlite-file": lambda directory: SqliteDatabase.open(directory / "state" / "test.db"),
-    "sqlite-memory": lambda _: SqliteDatabase.open(None),
+BACKENDS: dict[str, Callable[[Path, Callable[[], str]], Awaitable[Database]]] = {
+    "sqlite-file": lambda directory, _: SqliteDatabase.open(directory / "state" / "test.db"),
+    "sqlite-memory": lambda _, __: SqliteDatabase.open(None),
+    "postgres": lambda _, url: PostgresDatabase.open(url()),
 }
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresProcess]:
+    with start_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def fresh(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """The URL of an empty Postgres database. Nothing is started for who does not ask."""
+    names = itertools.count()
+    return lambda: request.getfixturevalue("postgres").database(f"test{next(names)}")
 
 
 @pytest.fixture
@@ -26,11 +43,13 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture(params=list(BACKENDS))
-def database(request: pytest.FixtureRequest, tmp_path: Path, runner: asyncio.Runner) -> Iterator[Database]:
+def database(
+    request: pytest.FixtureRequest, tmp_path: Path, runner: asyncio.Runner, fresh: Callable[[], str]
+) -> Iterator[Database]:
     async def start() -> Database:
-        database = await BACKENDS[request.param](tmp_path)
+        database = await BACKENDS[request.param](tmp_path, fresh)
         await database.execute(
-            "CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT UNIQUE, size DOUBLE PRECISION)"
+            "CREATE TABLE things (id BIGINT PRIMARY KEY, name TEXT UNIQUE, size DOUBLE PRECISION)"
         )
         return database
 

@@ -127,6 +127,7 @@ providers:
   simulated: {type: simulated}
 models:
   simulated: {targets: [{provider: simulated, model: simulated}], cache: {}}
+alerts: {}
 """
 SERVERS = ("fairlead serve", "fairlead simulate engine")
 
@@ -204,7 +205,12 @@ def test_commands_around_a_running_gateway_succeed(
     # These ask the usual port when they are not told another.
     url = f"--url {documented_gateway.url}"
     commands = [
-        re.sub(r"fairlead (targets|limits show|cache stats|cache purge)", rf"\g<0> {url}", command)
+        re.sub(
+            r"fairlead (alerts (?:list|test|silence)|targets|limits show|cache (?:stats|purge)"
+            r"|signals (?:show|drift))",
+            rf"\g<0> {url}",
+            command,
+        )
         for command in commands
     ]
     with contextlib.ExitStack() as stack:
@@ -228,7 +234,7 @@ def test_the_page_for_operators_names_every_metric() -> None:
     kept = [Reading(name=name, value=0, labels=labels) for name, labels in labels_of.items()]
     families = {family.name: family for family in Metrics().families(kept)}
     page = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(fairlead_\w+)` \| (\w+) \|([^|]*)\|", page, re.MULTILINE)
+    rows = re.findall(r"^\| `((?:fairlead|gen_ai)_\w+)` \| (\w+) \|([^|]*)\|", page, re.MULTILINE)
     listed = {name: (kind, labels.strip()) for name, kind, labels in rows}
     # This one is added where several workers' metrics come together.
     assert listed.pop("fairlead_workers_missing") == ("gauge", "")

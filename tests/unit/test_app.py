@@ -186,6 +186,10 @@ def test_sections_that_need_a_restart_are_named(tmp_path: Path) -> None:
         assert await made.reload(parse(text % "scopes: {both: {tenants: [a]}}", "test")) == []
         assert await made.reload(parse(text % "max_bytes: 2000000", "test")) == ["cache"]
 
+        with_alerts = text % "max_bytes: 2000000" + "alerts: {%s}\n"
+        assert await made.reload(parse(with_alerts % "", "test")) == ["alerts"]
+        assert await made.reload(parse(with_alerts % "interval_s: 1", "test")) == []
+
     running(tmp_path, scenario)
 
 

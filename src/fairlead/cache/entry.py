@@ -25,6 +25,9 @@ from typing import Final
 
 import msgspec
 
+LINK: Final = 2
+"""The form of an entry that names another one, and is no answer itself."""
+
 _HEAD: Final = struct.Struct("<BBHddd16s")
 _VERSION: Final = 1
 _AT_CHECKSUM: Final = 28
@@ -74,6 +77,16 @@ class Entry:
     def facts(self) -> Facts:
         """What is known of it."""
         return _facts(self.blob[_AT_FACTS : self._payload_at])
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A kept answer to another question, which means the same."""
+
+    entry: Entry
+    score: float
+    """How likely it is right."""
+    bound: float
+    """The upper bound of the false rate of such answers, as it is published."""
 
 
 def pack(

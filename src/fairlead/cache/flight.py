@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from fairlead.cache.entry import Entry, Facts
+from fairlead.cache.entry import Entry, Facts, Found
 from fairlead.net.run import Signal
 
 _AHEAD_BYTES: Final = 262_144
@@ -59,7 +59,7 @@ class Flight:
 
     __slots__ = (
         "_first", "_gone", "_parts", "_seats", "body", "cancel", "end", "entry", "error", "facts", "form",
-        "landed", "length", "opening", "over", "readable", "room",
+        "landed", "length", "opening", "over", "readable", "room", "similar",
     )  # fmt: skip
 
     def __init__(self, *, room: int, form: object, gone: Callable[[], None]) -> None:
@@ -76,6 +76,8 @@ class Flight:
         """Header lines of the answer; None before it has begun."""
         self.entry: Entry | None = None
         """The answer, where it had been kept before."""
+        self.similar: Found | None = None
+        """Set when that was for another question, which means the same."""
         self.body: bytes | None = None
         """The whole answer, once it has landed; None when it cannot be had in one piece."""
         self.facts: Facts | None = None
@@ -133,9 +135,9 @@ class Flight:
         self.landed = True
         self._finish()
 
-    def found(self, entry: Entry) -> None:
-        """There was an answer already."""
-        self.entry = entry
+    def found(self, entry: Entry, similar: Found | None = None) -> None:
+        """There was an answer already, perhaps to a question that means the same."""
+        self.entry, self.similar = entry, similar
         self._finish()
 
     def fail(self, error: BaseException) -> None:

@@ -133,12 +133,21 @@ class Space:
         self.model = model
         self._prefix = _digest(b"".join(_framed((scope.encode(), model.encode(), route))))
 
+    @property
+    def mark(self) -> bytes:
+        """A digest of what all keys of the space have in common: scope, route, targets and `version`."""
+        return self._prefix
+
     def key(self, request: Canonical, headers: bytes = b"") -> bytes:
         """The digest. `headers` are the client's lines that are sent upstream and change what it answers."""
         # The space as a digest and the two others behind their lengths: no two requests have the same bytes.
         return _digest(
             b"".join((self._prefix, _FRAMED_API[request.api], b"%d:" % len(headers), headers, request.text))
         )
+
+    def alike(self, text: bytes) -> bytes:
+        """The digest of what a request is in every dialect. It is no request's own key."""
+        return _digest(b"".join((self._prefix, b"*", text)))
 
 
 class Spaces:
@@ -172,6 +181,14 @@ class Spaces:
             self._known.clear()
         space = self._known[route, tenant] = Space(scope, tenant, route, facts)
         return space
+
+
+def targets_mark(model: cfg.Model, config: cfg.Config) -> str:
+    """A digest of who answers for a model: where, and with which model of theirs."""
+    targets = sorted(
+        b"".join(_framed(_target(target, config.providers[target.provider]))) for target in model.targets
+    )
+    return _digest(b"".join(_framed((b"targets", *targets)))).hex()[:16]
 
 
 def _route(name: str, model: cfg.Model, config: cfg.Config) -> bytes:

@@ -13,8 +13,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from fairlead.cache.entry import Entry, Facts, checked, pack
-from fairlead.cache.key import Space
+from fairlead.cache.entry import LINK, Entry, Facts, checked, pack
+from fairlead.cache.key import KEY_BYTES, Space
 from fairlead.cache.memory import MemoryTier
 from fairlead.cache.policy import Policy
 from fairlead.cache.purge import Purge, Purged, Size
@@ -24,6 +24,7 @@ from fairlead.errors import StorageError
 
 MEMORY: Final = "memory"
 STALE: Final = "stale"
+SEMANTIC: Final = "semantic"
 _REST_S: Final = 1.0
 
 
@@ -57,6 +58,18 @@ class Tier(Protocol):
         ...
 
 
+class Beside(Protocol):
+    """What is known of kept answers, and must go with them."""
+
+    async def purge(self, purge: Purge, *, dry_run: bool = False) -> Purged:
+        """Throw away what is meant. Raises StorageError."""
+        ...
+
+    def sizes(self) -> list[Size]:
+        """What is held in memory, by tenant and model."""
+        ...
+
+
 class Cache:
     """The exact tier. One for a process; it outlives a reload of the configuration."""
 
@@ -85,6 +98,8 @@ class Cache:
         self.trouble = trouble
         self.max_entry_bytes = max_entry_bytes
         self.timeout_s = timeout_s
+        self.beside: Beside | None = None
+        """The semantic tier's questions and vectors."""
         self._behind = behind
         self._rests_until = 0.0
 
@@ -123,6 +138,20 @@ class Cache:
         if loop.time() < self._rests_until:
             return None
         return loop.create_task(self._fetch(self._behind, key, space, now, max_age_s), name="cache fetch")
+
+    async def find(self, key: bytes, space: Space, now: float) -> Entry | None:
+        """A fresh answer, wherever it is, that does not count as a hit: the semantic tier compares answers.
+
+        Await it in a task.
+        """
+        blob = self.memory.get(key)
+        if blob is not None:
+            entry = Entry(blob)
+            return entry if now < entry.expires_at and _belongs(entry, space) else None
+        if self._behind is None or asyncio.get_running_loop().time() < self._rests_until:
+            return None
+        loaded = (await self._load(self._behind, (key,), space, now)).get(key)
+        return None if loaded is None or now >= loaded.expires_at else loaded
 
     def fetch_many(
         self, keys: Sequence[bytes], space: Space, now: float, max_age_s: float | None = None
@@ -190,6 +219,53 @@ class Cache:
         self.stats.stored[space.tenant, space.model] += 1
         return True
 
+    def link(self, alike: bytes, key: bytes, api: str, facts: Facts, *, now: float, policy: Policy) -> None:
+        """Let an answer be found by what its request is in every dialect, while this is in memory.
+
+        Args:
+            alike: from `Space.alike`.
+            key: what the answer is kept under.
+            api: whose words it is in.
+            facts: about the answer.
+            now: when it was answered.
+            policy: the route's.
+        """
+        link = Facts(scope=facts.scope, tenant=facts.tenant, model=facts.model)
+        blob = pack(
+            alike,
+            key + api.encode(),
+            link,
+            created_at=now,
+            ttl_s=policy.ttl_s,
+            kept_s=policy.ttl_s,
+            form=LINK,
+        )
+        self.memory.put(alike, blob)
+
+    def linked(self, alike: bytes) -> bool:
+        """Whether `follow` might find something."""
+        return self.memory.get(alike) is not None
+
+    async def follow(self, alike: bytes, space: Space, now: float) -> tuple[str, Entry] | None:
+        """A fresh answer to the same request in another dialect, and whose words it is in.
+
+        Await it in a task.
+        """
+        blob = self.memory.get(alike)
+        if blob is None:
+            return None
+        payload = Entry(blob).payload
+        entry = await self.find(payload[:KEY_BYTES], space, now)
+        return None if entry is None or entry.form != 0 else (payload[KEY_BYTES:].decode(), entry)
+
+    def copy(self, key: bytes, space: Space, payload: bytes, entry: Entry) -> Entry:
+        """Keep an answer in other words in memory, for as long as the one it was made of. It is a hit."""
+        ttl_s, kept_s = entry.expires_at - entry.created_at, entry.kept_until - entry.created_at
+        blob = pack(key, payload, entry.facts, created_at=entry.created_at, ttl_s=ttl_s, kept_s=kept_s)
+        self.memory.put(key, blob)
+        self.stats.hit(MEMORY, space.tenant, space.model, entry.facts)
+        return Entry(blob)
+
     def drop(self, key: bytes, space: Space) -> None:
         """Forget one answer everywhere but in other processes' memory: it turned out to be unusable."""
         self.memory.drop(key)
@@ -208,6 +284,8 @@ class Cache:
             if not dry_run:
                 # What a request has fetched while that went on.
                 await self.memory.purge(purge)
+        if self.beside is not None:
+            done[SEMANTIC] = await self.beside.purge(purge, dry_run=dry_run)
         return done
 
     async def sizes(self) -> dict[str, list[Size]]:
@@ -215,6 +293,8 @@ class Cache:
         held = {MEMORY: await self.memory.sizes()}
         if self._behind is not None:
             held[self._behind.name] = await self._behind.sizes()
+        if self.beside is not None:
+            held[SEMANTIC] = self.beside.sizes()
         return held
 
     async def _fetch(

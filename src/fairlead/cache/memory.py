@@ -11,7 +11,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Final
 
-from fairlead.cache.entry import Entry
+from fairlead.cache.entry import LINK, Entry
 from fairlead.cache.purge import Purge, Purged, Size
 
 _OVERHEAD: Final = 224
@@ -34,9 +34,11 @@ class MemoryTier:
         self.evicted = 0
         """Entries that made room for others."""
         self._entries: OrderedDict[bytes, bytes] = OrderedDict()
+        self._links = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        """Answers held; what only names another one is none."""
+        return len(self._entries) - self._links
 
     def get(self, key: bytes) -> bytes | None:
         """An entry's bytes, which were used just now."""
@@ -50,22 +52,27 @@ class MemoryTier:
         entries = self._entries
         old = entries.pop(key, None)
         if old is not None:
-            self.bytes -= _cost(old)
+            self._gone(old)
         cost = _cost(blob)
         if cost > self.max_bytes:
             return
         entries[key] = blob
         self.bytes += cost
+        self._links += blob[1] == LINK
         while self.bytes > self.max_bytes:
             _, dropped = entries.popitem(last=False)
-            self.bytes -= _cost(dropped)
+            self._gone(dropped)
             self.evicted += 1
 
     def drop(self, key: bytes) -> None:
         """Forget an entry, if it is there."""
         blob = self._entries.pop(key, None)
         if blob is not None:
-            self.bytes -= _cost(blob)
+            self._gone(blob)
+
+    def _gone(self, blob: bytes) -> None:
+        self.bytes -= _cost(blob)
+        self._links -= blob[1] == LINK  # the second byte of an entry is its form
 
     async def purge(self, purge: Purge, *, dry_run: bool = False) -> Purged:
         """Drop what `purge` is about, in slices between which requests go on."""
@@ -74,10 +81,11 @@ class MemoryTier:
             if index % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
             blob = self._entries.get(key)
-            if blob is None or not purge.meets(Entry(blob)):
+            if blob is None or not purge.meets(entry := Entry(blob)):
                 continue
-            count += 1
-            size += len(blob)
+            if entry.form != LINK:
+                count += 1
+                size += len(blob)
             if not dry_run:
                 self.drop(key)
         return Purged(entries=count, bytes=size)
@@ -91,7 +99,10 @@ class MemoryTier:
             blob = self._entries.get(key)
             if blob is None:
                 continue
-            facts = Entry(blob).facts
+            entry = Entry(blob)
+            if entry.form == LINK:
+                continue
+            facts = entry.facts
             entries, size = sums.get((facts.tenant, facts.model), (0, 0))
             sums[facts.tenant, facts.model] = (entries + 1, size + len(blob))
         return [

@@ -25,8 +25,8 @@ def add_url_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8080", help="the gateway (default: %(default)s)")
 
 
-def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """What the gateway at `url` answers on `path`; with a `body` it is a POST.
+def ask(url: str, path: str, body: dict[str, Any] | None = None, *, method: str | None = None) -> Any:
+    """What the gateway at `url` answers on `path`; with a `body` it is a POST, unless a `method` is named.
 
     Raises:
         UsageError: `url` is none.
@@ -43,6 +43,7 @@ def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
         url.rstrip("/") + path,
         data=json.dumps(body).encode() if body is not None else None,
         headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
+        method=method,
     )
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - as above

@@ -15,9 +15,11 @@ _HITS: Final = ("MODEL", "TENANT", "TIER", "HITS", "INPUT", "OUTPUT", "SAVED USD
 _HELD: Final = ("MODEL", "TENANT", "TIER", "ANSWERS", "BYTES")
 _LOOKED_UP: Final = ("MODEL", "TENANT", "LOOKED UP", "HIT RATIO")
 _REASONS: Final = ("MODEL", "WHAT", "WHY", "COUNT")
+_SEMANTIC: Final = ("MODEL", "SEMANTIC", "FALSE AT MOST", "VERIFIED", "WRONG", "SERVED", "AUDITED")
 _TROUBLE: Final = ("TIER", "FAILED", "COUNT")
 _NUMBERS: Final = (
     "HITS", "INPUT", "OUTPUT", "SAVED USD", "UNPRICED", "ANSWERS", "BYTES", "LOOKED UP", "HIT RATIO", "COUNT",
+    "FALSE AT MOST", "VERIFIED", "WRONG", "SERVED", "AUDITED",
 )  # fmt: skip
 
 
@@ -80,6 +82,7 @@ def as_text(stats: dict[str, Any]) -> str:
             [_reason(one, "not asked") for one in stats["bypassed"]]
             + [_reason(one, "not kept") for one in stats["unstored"]],
         ),
+        (_SEMANTIC, [_semantic(one) for one in stats.get("semantic", ())]),
         (_TROUBLE, [(one["tier"], one["kind"], f"{one['count']:,}") for one in stats["trouble"]]),
     )
     return "\n".join(table(head, rows, numbers=_NUMBERS) for head, rows in parts if rows)
@@ -97,6 +100,11 @@ def _hits(one: dict[str, Any]) -> tuple[str, ...]:
 
 def _held(one: dict[str, Any]) -> tuple[str, ...]:
     return printable(one["model"]), one["tenant"], one["tier"], f"{one['entries']:,}", f"{one['bytes']:,}"
+
+
+def _semantic(one: dict[str, Any]) -> tuple[str, ...]:
+    numbers = (f"{one[name]:,}" for name in ("verified", "wrong", "hits", "audits"))
+    return (printable(one["model"]), one["state"], f"{one['false_hit_upper95']:.2%}", *numbers)
 
 
 def _reason(one: dict[str, Any], what: str) -> tuple[str, ...]:

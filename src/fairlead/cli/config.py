@@ -21,7 +21,7 @@ from fairlead.config.tree import Problem
 from fairlead.errors import ConfigError, StorageError, UsageError
 from fairlead.gateway.db import list_keys
 from fairlead.limits.tree import orphans_text, unknown_tenants
-from fairlead.storage.connect import open_existing
+from fairlead.storage.connect import configured, open_existing
 
 _STDIN: Final = "-"
 _Subparsers = argparse._SubParsersAction  # what `add_subparsers` returns has no public name
@@ -150,7 +150,7 @@ def _orphaned_keys(config: Config) -> list[str]:
         return []
 
     async def tenants() -> dict[str, str]:
-        store = await open_existing(config.state.dir)
+        store = await open_existing(configured(config.storage, config.state.dir, settings.secret_value))
         if store is None:
             return {}
         try:

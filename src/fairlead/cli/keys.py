@@ -19,13 +19,12 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from fairlead.cli.settings import add_config_options, find, from_file
-from fairlead.config import Config
+from fairlead.cli.settings import add_config_options, find, from_file, secret_value, stored
 from fairlead.errors import InvalidRequest, UsageError
 from fairlead.gateway import db
 from fairlead.gateway.keys import ADMIN, DEFAULT_TENANT, ENDPOINTS, Issued, Key, Scope, id_in
 from fairlead.limits.tree import Tree, require_tenant
-from fairlead.storage.connect import open_database
+from fairlead.storage.connect import open_configured
 from fairlead.storage.ports import Database
 
 T = TypeVar("T")
@@ -158,25 +157,17 @@ def _rotate(args: argparse.Namespace) -> int:
 
 def _with_store(args: argparse.Namespace, act: Callable[[Database], Awaitable[T]]) -> T:
     """Do one thing with the state store."""
-    directory = _state_dir(args)
+    config = stored(args)
 
     async def main() -> T:
         # Durable: a revocation that a power failure undoes would be a key that is valid again.
-        store = await open_database(directory, durable=True)
+        store = await open_configured(config.storage, config.state.dir, secret_value, durable=True)
         try:
             return await act(store)
         finally:
             await store.close()
 
     return asyncio.run(main())
-
-
-def _state_dir(args: argparse.Namespace) -> str:
-    """The configured directory. Nothing is detected: engines on this machine have no say in it."""
-    if args.state:
-        return str(args.state)
-    path = find(args)
-    return (Config() if path is None else from_file(path)).state.dir
 
 
 # --- words --------------------------------------------------------------------------------------

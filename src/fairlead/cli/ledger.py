@@ -15,10 +15,11 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from fairlead.cli.settings import find, from_file
-from fairlead.config import Config
+from fairlead.cli.settings import find, from_file, secret_value, stored
+from fairlead.config.fault import nearest
 from fairlead.errors import UsageError
-from fairlead.storage.connect import open_database
+from fairlead.limits.tree import Tree
+from fairlead.storage.connect import open_configured
 from fairlead.telemetry.db import Ledger
 
 T = TypeVar("T")
@@ -29,18 +30,27 @@ _AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
 
 def read(args: argparse.Namespace, ask: Callable[[Ledger], Awaitable[T]]) -> T:
     """Ask the ledger one thing. Raises ConfigError and StorageError."""
-    path = None if args.state else find(args)
-    # Nothing is detected: engines on this machine have no say in where the state is.
-    directory = str(args.state or (Config() if path is None else from_file(path)).state.dir)
+    config = stored(args)
 
     async def main() -> T:
-        store = await open_database(directory)
+        store = await open_configured(config.storage, config.state.dir, secret_value)
         try:
             return await ask(Ledger(store))
         finally:
             await store.close()
 
     return asyncio.run(main())
+
+
+def with_those_below(args: argparse.Namespace) -> tuple[str, ...]:
+    """The tenant that is asked for and its sub-tenants, as far as the configuration knows them."""
+    path = find(args)
+    tree = Tree({} if path is None else from_file(path).tenants)
+    if not tree.knows(args.tenant):
+        # Its past is in the ledger all the same.
+        hint = nearest(args.tenant, tree.names())
+        say(f"no tenant is named `{printable(args.tenant)}` any more" + (f"; {hint}" if hint else ""))
+    return tree.below(args.tenant)
 
 
 def moment(text: str, option: str, now: float) -> float:

@@ -10,10 +10,13 @@ from typing import Final
 
 from fairlead.cli.ledger import date, moment, printable, read, say, seconds, table, usd, write_json
 from fairlead.cli.settings import add_config_options
+from fairlead.cli.waterfall import waterfall
 from fairlead.errors import UsageError
+from fairlead.telemetry.anatomy import Anatomy, anatomy
+from fairlead.telemetry.cost import priced_by
+from fairlead.telemetry.cost_db import CostHistory, Version
 from fairlead.telemetry.db import Entry, Filter, Ledger
-from fairlead.telemetry.histogram import quantile
-from fairlead.types import GIVEN_AGAIN, ITL_BOUNDS_S, Attempt, Outcome, RequestRecord
+from fairlead.types import GIVEN_AGAIN, Attempt, Outcome, RequestRecord
 
 _HEAD: Final = (
     "TIME", "ID", "TENANT", "MODEL", "TARGET", "STATUS", "OUTCOME", "CACHE", "INPUT", "OUTPUT", "USD",
@@ -88,12 +91,33 @@ async def _newest(ledger: Ledger, where: Filter, limit: int) -> list[Entry]:
 
 
 def _show(args: argparse.Namespace) -> int:
-    record = read(args, lambda ledger: ledger.get(args.id))
+    record, versions = read(args, lambda ledger: _with_costs(ledger, args.id))
     if args.json:
         write_json(record)
     else:
-        sys.stdout.write(as_text(record))
+        sys.stdout.write(as_text(record) + _costs(versions))
     return 0
+
+
+async def _with_costs(ledger: Ledger, record_id: str) -> tuple[RequestRecord, list[Version]]:
+    record = await ledger.get(record_id)
+    return record, await CostHistory(ledger.database).versions(record_id)
+
+
+def _costs(versions: Sequence[Version]) -> str:
+    """What a request cost through the recomputations that changed it."""
+    if not versions:
+        return ""
+    head = ("COST", "USD", "PRICES")
+    rows = [
+        (
+            f"revision {one.revision}" if one.revision else "as billed",
+            usd(one.cost_microusd),
+            one.prices or "-",
+        )
+        for one in versions
+    ]
+    return "\n" + table(head, rows, numbers=("USD",))
 
 
 def as_table(entries: Sequence[Entry]) -> str:
@@ -121,7 +145,7 @@ def as_table(entries: Sequence[Entry]) -> str:
 
 def as_text(record: RequestRecord) -> str:
     """Everything known of one request, for people."""
-    usage = record.usage
+    usage, found = record.usage, anatomy(record)
     parts = {
         "cached": usage.cache_read_tokens,
         "written to cache": usage.cache_write_tokens,
@@ -141,7 +165,7 @@ def as_text(record: RequestRecord) -> str:
         "tokens": f"{usage.input_tokens} in, {usage.output_tokens} out"
         + (f" ({details})" if details else "")
         + (", estimated" if record.usage_estimated else ""),
-        "cost": "not known" if record.cost_microusd is None else f"{usd(record.cost_microusd)} USD",
+        "cost": _cost(record),
         "cache": _cache(record),
         "bytes": f"{record.bytes_in} in, {record.bytes_out} out",
         "duration": seconds(record.duration_s),
@@ -150,14 +174,23 @@ def as_text(record: RequestRecord) -> str:
     }
     if record.stream:
         lines["first token"] = seconds(record.first_token_s)
-        lines["stream"] = f"{record.chunks} events" + _gaps(record)
-    if record.trace_parent:
-        lines["trace"] = record.trace_parent
+        lines["stream"] = f"{record.chunks} events" + _gaps(found)
+    if record.trace_id:
+        lines["trace"] = record.trace or record.trace_parent
     if record.client_retry:
         lines["client's retry"] = str(record.client_retry)
     width = max(map(len, lines))
     text = "".join(f"{printable(name.ljust(width))}  {printable(value)}\n" for name, value in lines.items())
+    if shown := waterfall(found):
+        text += "\n" + shown
     return text + ("\n" + _attempts(record.attempts) if record.attempts else "")
+
+
+def _cost(record: RequestRecord) -> str:
+    if record.cost_microusd is None:
+        return "not known"
+    source = priced_by(record)
+    return f"{usd(record.cost_microusd)} USD" + (f", by the prices of {source}" if source else "")
 
 
 def _cache(record: RequestRecord) -> str:
@@ -165,15 +198,20 @@ def _cache(record: RequestRecord) -> str:
         return record.cache or "-"
     saved = record.saved_microusd
     cost = "whose cost is not known" if saved is None else f"that cost {usd(saved)} USD"
-    return f"{record.cache}, saved {record.saved_tokens} tokens {cost}"
+    gpu = f" and {record.saved_gpu_s:.3f} s of GPU time" if record.saved_gpu_s else ""
+    return f"{record.cache}, saved {record.saved_tokens} tokens {cost}{gpu}"
 
 
-def _gaps(record: RequestRecord) -> str:
-    half = quantile(ITL_BOUNDS_S, record.itl_counts, 0.5)
-    most = quantile(ITL_BOUNDS_S, record.itl_counts, 0.95)
+def _gaps(found: Anatomy) -> str:
+    half, most = found.itl_p50_s, found.itl_p95_s
     if half is None or most is None:
         return ""
-    return f", gaps p50 {seconds(half)}, p95 {seconds(most)}, max {seconds(record.itl_max_s)}"
+    text = f", gaps p50 {seconds(half)}, p95 {seconds(most)}, max {seconds(found.itl_max_s)}"
+    if found.stalls:
+        text += f", {found.stalls} stall{'s' * (found.stalls > 1)} of {seconds(found.stalled_s)} together"
+    if found.tokens_per_s is not None:
+        text += f", {found.tokens_per_s:.1f} tokens/s"
+    return text
 
 
 def _attempts(attempts: Sequence[Attempt]) -> str:

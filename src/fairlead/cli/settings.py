@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from fairlead.config import Config
+from fairlead.config import Config, Secret
 from fairlead.errors import ConfigError
 
 VARIABLE: Final = "FAIRLEAD_CONFIG"
@@ -64,6 +64,29 @@ def load(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> C
     if state:
         config = msgspec.structs.replace(config, state=msgspec.structs.replace(config.state, dir=state))
     return config
+
+
+def stored(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration of a command that only asks the state store; `--state` replaces `state.dir`.
+
+    Nothing is detected: engines on this machine have no say in where the state is.
+
+    Raises:
+        ConfigError: the file cannot be read or is not valid.
+    """
+    path = find(args, environ)
+    config = Config() if path is None else from_file(path)
+    if args.state:
+        config = msgspec.structs.replace(config, state=msgspec.structs.replace(config.state, dir=args.state))
+    return config
+
+
+def secret_value(secret: Secret) -> str:
+    """The value of a secret, from the environment or its file. Raises ConfigError."""
+    from fairlead.config.files import read_secret
+    from fairlead.config.secrets import resolve
+
+    return resolve(secret, os.environ, read_secret)
 
 
 def from_file(path: Path) -> Config:

@@ -49,6 +49,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     engine.add_argument(
         "--enable-per-request-metrics", action="store_true", help="add a `metrics` object to each answer"
     )
+    engine.add_argument(
+        "--keep-times",
+        type=int,
+        default=0,
+        metavar="N",
+        help="keep when each token of the latest N answers was sent, for GET /simulate/times",
+    )
     engine.add_argument("--api-key-env", metavar="NAME", help="environment variable with the key to require")
     engine.add_argument(
         "--fault", action="append", metavar="FAULT", help="fault in force from the start; may be repeated"
@@ -103,6 +110,8 @@ def config_from(args: argparse.Namespace, environ: Mapping[str, str]) -> EngineC
     for name in ("step_ms", "sequence_ms", "prefill_token_ms"):
         if not getattr(args, name) >= 0:
             raise UsageError(f"--{name.replace('_', '-')} must not be below 0")
+    if args.keep_times < 0:
+        raise UsageError("--keep-times must not be below 0")
     if args.block_tokens > args.kv_tokens:
         raise UsageError("--block-tokens must not be above --kv-tokens")
     api_key = None
@@ -131,6 +140,7 @@ def config_from(args: argparse.Namespace, environ: Mapping[str, str]) -> EngineC
         per_request_metrics=args.enable_per_request_metrics,
         api_key=api_key,
         faults=tuple(_fault(text) for text in args.fault or ()),
+        keep_times=args.keep_times,
     )
 
 

@@ -1,4 +1,7 @@
-"""`fairlead usage`: requests, tokens and cost from the ledger, by model, key, tenant, target or day."""
+"""`fairlead usage`: requests, tokens and cost from the ledger, by model, key, tenant, target, day or request.
+
+`usage export` and `usage recompute` are in modules of their own.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,18 @@ import time
 from collections.abc import Sequence
 from typing import Final, get_args
 
-from fairlead.cli.ledger import moment, printable, read, say, seconds, table, usd, write_json
-from fairlead.cli.settings import add_config_options, find, from_file
-from fairlead.config.fault import nearest
-from fairlead.limits.tree import Tree
-from fairlead.telemetry.db import By, Sum
+from fairlead.cli import usage_export, usage_recompute
+from fairlead.cli.ledger import moment, read, say, seconds, table, usd, with_those_below, write_json
+from fairlead.cli.settings import add_config_options
+from fairlead.errors import UsageError
+from fairlead.telemetry.db import Sum
+from fairlead.telemetry.export import harmless
+from fairlead.telemetry.report import MOST_REQUESTS, Group, report
 
 _NUMBERS: Final = (
     "REQUESTS", "FAILED", "REFUSED", "LEFT", "INPUT", "OUTPUT", "USD", "UNPRICED", "HITS", "SAVED",
     "MEAN TTFT",
 )  # fmt: skip
-_FORMULA: Final = ("=", "+", "-", "@", "\t")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,7 +38,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--tenant", metavar="T", help="only of this tenant and its sub-tenants")
     parser.add_argument(
-        "--by", choices=get_args(By), default="model", help="how to group (default: %(default)s)"
+        "--by",
+        choices=get_args(Group),
+        default="model",
+        help="how to group (default: %(default)s); `request` shows those that cost most",
+    )
+    parser.add_argument(
+        "--top", type=int, default=20, metavar="N", help="how many requests (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--revision", type=int, metavar="N", help="costs as of this recomputation, 0 as they were billed"
     )
     parser.add_argument(
         "--since",
@@ -52,6 +65,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_config_options(parser)
     parser.set_defaults(run=run)
+    commands = parser.add_subparsers(dest="usage_command", metavar="[COMMAND]")
+    usage_export.add_parser(commands)
+    usage_recompute.add_parsers(commands)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,8 +75,21 @@ def run(args: argparse.Namespace) -> int:
     now = time.time()
     since = moment(args.since, "--since", now)
     until = None if args.until is None else moment(args.until, "--until", now)
-    tenants = None if args.tenant is None else _with_those_below(args)
-    sums = read(args, lambda ledger: ledger.usage(args.by, since=since, until=until, tenants=tenants))
+    tenants = None if args.tenant is None else with_those_below(args)
+    if not 1 <= args.top <= MOST_REQUESTS:
+        raise UsageError(f"--top: expected 1 to {MOST_REQUESTS}, got {args.top}")
+    sums = read(
+        args,
+        lambda ledger: report(
+            ledger,
+            args.by,
+            since=since,
+            until=until,
+            tenants=tenants,
+            most=args.top,
+            revision=args.revision,
+        ),
+    )
     if args.json:
         write_json([_public(one) for one in sums])
     elif args.csv:
@@ -72,18 +101,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _with_those_below(args: argparse.Namespace) -> tuple[str, ...]:
-    """The tenant that is asked for and its sub-tenants, as far as the configuration knows them."""
-    path = find(args)
-    tree = Tree({} if path is None else from_file(path).tenants)
-    if not tree.knows(args.tenant):
-        # Its past is in the ledger all the same.
-        hint = nearest(args.tenant, tree.names())
-        say(f"no tenant is named `{printable(args.tenant)}` any more" + (f"; {hint}" if hint else ""))
-    return tree.below(args.tenant)
-
-
-def as_table(by: By, sums: Sequence[Sum]) -> str:
+def as_table(by: Group, sums: Sequence[Sum]) -> str:
     """Sums as text in columns, with their total when there are several."""
     rows = [_row(one.name or "-", one) for one in sums]
     if len(sums) > 1:
@@ -146,12 +164,11 @@ def _public(one: Sum) -> dict[str, str | int | float | None]:
     }
 
 
-def _write_csv(by: By, sums: Sequence[Sum]) -> None:
+def _write_csv(by: Group, sums: Sequence[Sum]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([by, *list(_for_spreadsheet(Sum(name="")))[1:]])
     for one in sums:
-        name = f"'{one.name}" if one.name.startswith(_FORMULA) else one.name
-        writer.writerow([name, *list(_for_spreadsheet(one).values())[1:]])
+        writer.writerow([harmless(one.name), *list(_for_spreadsheet(one).values())[1:]])
 
 
 def _for_spreadsheet(one: Sum) -> dict[str, str | int | float | None]:

@@ -16,10 +16,10 @@ from typing import Final
 
 from fairlead import config as cfg
 from fairlead.cli.banner import banner
-from fairlead.cli.settings import find
+from fairlead.cli.settings import find, secret_value
 from fairlead.errors import StorageError
 from fairlead.gateway.db import ensure_first_key
-from fairlead.storage.connect import open_database
+from fairlead.storage.connect import open_configured
 
 _log: Final = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class _Supervisor:
             loop.add_signal_handler(ending, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._pass_on, signal.SIGHUP)
         # One process brings the schema up to date and makes the first key; the workers find both.
-        database = await open_database(str(self._state))
+        database = await open_configured(self._config.storage, str(self._state), secret_value)
         secret = await ensure_first_key(database, now=time.time())
         await database.close()
         held, port = reserve_port(self._config.server)

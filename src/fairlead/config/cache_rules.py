@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from fairlead.config import secrets
+from fairlead.config import secrets, semantic_rules
 from fairlead.config.fault import Fault, Path, nearest
 from fairlead.config.options import Cache, CacheScope, Config
 
@@ -31,6 +31,7 @@ def faults(config: Config) -> list[Fault]:
             hint = nearest(scope_name, config.cache.scopes) or "add it under `cache.scopes`"
             where = ("models", name, "cache", "scope")
             found.append(Fault(where, f"no scope is named `{scope_name}`", hint))
+    found += semantic_rules.faults(config)
     return found
 
 

@@ -13,26 +13,28 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-Seconds = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
-Amount = Annotated[float, Meta(ge=0)]
-Fraction = Annotated[float, Meta(ge=0, le=1)]
-Share = Annotated[float, Meta(gt=0, le=1)]
+from fairlead.config.alert_options import Alerts as Alerts
+from fairlead.config.kinds import Amount as Amount
+from fairlead.config.kinds import Count as Count
+from fairlead.config.kinds import Fraction as Fraction
+from fairlead.config.kinds import Seconds as Seconds
+from fairlead.config.kinds import Secret as Secret
+from fairlead.config.kinds import Share as Share
+from fairlead.config.kinds import UpstreamTls as UpstreamTls
+from fairlead.config.price_options import PriceOptions as PriceOptions
+from fairlead.config.rollup_options import RollupDays as RollupDays
+from fairlead.config.semantic_options import SemanticCache as SemanticCache
+from fairlead.config.signal_options import Signals as Signals
+from fairlead.config.storage_options import Storage as Storage
+from fairlead.config.telemetry_options import Telemetry as Telemetry
+from fairlead.config.vault_options import Vault as Vault
+
 Quota = Annotated[int, Meta(ge=1, le=1_000_000_000, extra={"hint": "leave it out where there is no limit"})]
 """Requests, tokens or places of one limit."""
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Every section forbids unknown fields."""
-
-
-class Secret(msgspec.Struct, frozen=True):
-    """A reference to a secret: `env:NAME` or `file:PATH`. Prints as the reference, never as the value."""
-
-    reference: str
-
-    def __str__(self) -> str:
-        return self.reference
 
 
 class ServerTls(_Section, frozen=True, kw_only=True):
@@ -78,18 +80,6 @@ class Server(_Section, frozen=True, kw_only=True):
     heartbeat_s: Annotated[Seconds, Meta(description="Seconds between heartbeats of a waiting stream.")] = (
         10.0
     )
-
-
-class UpstreamTls(_Section, frozen=True, kw_only=True):
-    """TLS towards an upstream."""
-
-    ca: Annotated[
-        str | None, Meta(description="PEM file of authorities to trust instead of the system's.")
-    ] = None
-    cert: Annotated[str | None, Meta(description="PEM file with a client certificate chain.")] = None
-    key: Annotated[str | None, Meta(description="PEM file with the client certificate's key.")] = None
-    server_name: Annotated[str | None, Meta(description="Name to verify instead of the URL's host.")] = None
-    verify: Annotated[bool, Meta(description="Verify the certificate. False is for tests only.")] = True
 
 
 ProviderType = Literal[
@@ -221,6 +211,12 @@ class RouteCache(_Section, frozen=True, kw_only=True):
             description="Keep answers to requests with images, audio or files too; a URL counts, not what it leads to."
         ),
     ] = False
+    share_dialects: Annotated[
+        bool,
+        Meta(
+            description="Give the answer of a chat completion to the same request for a message, and the other way round."
+        ),
+    ] = True
     coalesce: Annotated[
         bool,
         Meta(description="Let the same requests that come at the same time share one call to the model."),
@@ -240,6 +236,10 @@ class RouteCache(_Section, frozen=True, kw_only=True):
             description="How long after `ttl_s` an answer may still be given, flagged, when every target is down; "
             "never when left out."
         ),
+    ] = None
+    semantic: Annotated[
+        SemanticCache | None,
+        Meta(description="Give kept answers to the same question in other words, too; off when left out."),
     ] = None
 
 
@@ -337,6 +337,9 @@ class Ledger(_Section, frozen=True, kw_only=True):
     max_pending: Annotated[
         int, Meta(ge=100, description="Records waiting to be written at which new requests get a 503.")
     ] = 200_000
+    rollups: Annotated[
+        RollupDays, Meta(description="How long roll-ups are kept: percentiles without the records.")
+    ] = RollupDays()
 
 
 class _Limit(_Section, frozen=True, kw_only=True):
@@ -521,6 +524,10 @@ class Cache(_Section, frozen=True, kw_only=True):
     lookup_timeout_s: Annotated[
         Seconds, Meta(description="Longest wait for what is behind the memory; then the model is asked.")
     ] = 0.1
+    semantic_bytes: Annotated[
+        int,
+        Meta(ge=1_048_576, description="Memory for questions and their vectors (`semantic`), per worker."),
+    ] = 67_108_864
     scopes: Annotated[
         dict[str, CacheScope], Meta(description="Tenants that share answers, by a name of their own.")
     ] = {}
@@ -531,6 +538,7 @@ class Config(_Section, frozen=True, kw_only=True):
 
     server: Annotated[Server, Meta(description="Where and how the gateway listens.")] = Server()
     state: Annotated[State, Meta(description="Where state is kept.")] = State()
+    storage: Annotated[Storage, Meta(description="The database that several gateways share.")] = Storage()
     auth: Annotated[Auth, Meta(description="Who may call.")] = Auth()
     providers: Annotated[dict[str, Provider], Meta(description="Upstreams by name.")] = {}
     models: Annotated[dict[str, Model], Meta(description="Routes by model name.")] = {}
@@ -542,3 +550,13 @@ class Config(_Section, frozen=True, kw_only=True):
     outages: Annotated[Outages, Meta(description="What happens when upstreams fail.")] = Outages()
     logs: Annotated[Logs, Meta(description="Logging.")] = Logs()
     ledger: Annotated[Ledger, Meta(description="The record of requests.")] = Ledger()
+    telemetry: Annotated[Telemetry, Meta(description="What is measured besides requests.")] = Telemetry()
+    prices: Annotated[
+        PriceOptions, Meta(description="What targets cost that have no prices of their own.")
+    ] = PriceOptions()
+    signals: Annotated[
+        Signals | None,
+        Meta(description="Refusals, repetition, validity, language, drift and the like; off when left out."),
+    ] = None
+    alerts: Annotated[Alerts | None, Meta(description="Rules that page, and whom; off when left out.")] = None
+    vault: Annotated[Vault, Meta(description="Encrypted models and datasets.")] = Vault()

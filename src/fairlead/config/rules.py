@@ -14,9 +14,28 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from fairlead.config import cache_rules, secrets, tenant_rules
+from fairlead.config import (
+    alert_rules,
+    cache_rules,
+    price_rules,
+    secrets,
+    signal_rules,
+    telemetry_rules,
+    tenant_rules,
+    vault_rules,
+)
 from fairlead.config.fault import ADD_MODEL, Fault, Path, nearest, route_of
-from fairlead.config.options import Config, Model, Outages, Provider, Secret, Server, ServerTls, UpstreamTls
+from fairlead.config.options import (
+    Config,
+    Model,
+    Outages,
+    Provider,
+    Secret,
+    Server,
+    ServerTls,
+    Storage,
+    UpstreamTls,
+)
 
 _PROVIDER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _REGION: Final = re.compile(r"[a-z0-9-]{1,40}\Z")
@@ -57,10 +76,21 @@ def faults(config: Config) -> list[Fault]:
     for name, model in config.models.items():
         found += _model(name, model, config.providers)
     found += _fallbacks(config.models)
+    found += _storage(config.storage)
     found += tenant_rules.faults(config)
     found += cache_rules.faults(config)
     found += _outages(config.outages)
+    found += telemetry_rules.faults(config, url_fault)
+    found += alert_rules.faults(config.alerts, metrics=config.telemetry.metrics)
+    found += price_rules.faults(config)
+    found += signal_rules.faults(config)
+    found += vault_rules.faults(config.vault, url_fault)
     return found
+
+
+def _storage(storage: Storage) -> Iterator[Fault]:
+    if storage.database is not None and (wrong := secrets.fault(storage.database.reference)):
+        yield Fault(("storage", "database"), *wrong)
 
 
 def url_fault(url: str) -> str | None:

@@ -21,21 +21,30 @@ from fairlead import config as cfg
 from fairlead.cache.lookup import Cache
 from fairlead.config.parse import builtins
 from fairlead.errors import InvalidRequest, MethodNotAllowed, NotFound
+from fairlead.gateway import admin_alerts as alerting
 from fairlead.gateway import admin_cache as caching
 from fairlead.gateway import admin_data as data
+from fairlead.gateway import admin_gpus as gpus
+from fairlead.gateway import admin_latency as latencies
 from fairlead.gateway import admin_limits as limits
+from fairlead.gateway import admin_signals as signalling
 from fairlead.gateway import auth, db
 from fairlead.gateway.admin_openapi import Operation, document
 from fairlead.gateway.explain import explain
 from fairlead.gateway.keys import Scope, id_in
 from fairlead.gateway.pipeline import Pipeline
 from fairlead.gateway.router import Target
+from fairlead.gateway.signals_opened import Signals
 from fairlead.limits.limiter import Limiter
 from fairlead.limits.shared import SharedLimiter
 from fairlead.limits.tree import require_tenant
 from fairlead.net.server import Call
 from fairlead.storage.ports import Database
+from fairlead.telemetry.alerts.engine import Engine
+from fairlead.telemetry.anatomy import anatomy
 from fairlead.telemetry.db import Filter, Ledger
+from fairlead.telemetry.gpu_opened import Gpus
+from fairlead.telemetry.report import report
 
 _audit: Final = logging.getLogger("fairlead.audit")
 _PREFIX: Final = "/admin/v1"
@@ -60,6 +69,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     refresh_keys: Callable[[], Awaitable[object]]
     reload: Callable[[], Awaitable[None]]
     cache: Callable[[], Cache | None]
+    gpus: Callable[[], Gpus]
+    alerts: Callable[[], Engine | None] = lambda: None
+    signals: Callable[[], Signals | None] = lambda: None
 
 
 class _Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,7 +239,9 @@ class Admin:
 
     async def show_request(self, request: _Request) -> data.RequestDetail:
         """Everything the ledger holds of one request."""
-        return data.RequestDetail(data=await self._ledger().get(request.id))
+        record = await self._ledger().get(request.id)
+        used = await self._facts.gpus().ledger.used_by(record.id)
+        return data.RequestDetail(data=record, anatomy=anatomy(record), gpu=used)
 
     async def explain(self, request: _Request) -> data.ExplanationView:
         """Why a request was admitted, queued, limited, routed and answered as it was."""
@@ -272,14 +286,74 @@ class Admin:
         body: caching.PurgeBody = request.body
         return await caching.purge(self._facts.cache(), body, key_id=request.caller.key_id, now=time.time())
 
+    async def latency(self, request: _Request) -> latencies.LatencyView:
+        """Percentiles of latencies and tokens over any window."""
+        query: latencies.LatencyQuery = request.query
+        tenants = None if query.tenant is None else self._facts.limiter().tree.below(query.tenant)
+        return await latencies.latency_view(self._ledger().database, query, tenants, time.time())
+
     async def usage(self, request: _Request) -> data.UsageList:
         """Requests, tokens and cost by group."""
         query: data.UsageQuery = request.query
         tenants = None if query.tenant is None else self._facts.limiter().tree.below(query.tenant)
-        sums = await self._ledger().usage(query.by, since=query.since, until=query.until, tenants=tenants)
+        sums = await report(
+            self._ledger(),
+            query.by,
+            since=query.since,
+            until=query.until,
+            tenants=tenants,
+            most=query.limit,
+            revision=None if query.by == "request" else query.revision,
+        )
         return data.UsageList(
             data=tuple(msgspec.convert(entry, data.UsageEntry, from_attributes=True) for entry in sums)
         )
+
+    async def list_gpus(self, _: _Request) -> gpus.GpuList:
+        """Every GPU that DCGM, Triton or this host's driver shows, as this worker has read it last."""
+        return gpus.gpu_list(self._facts.gpus(), self._facts.config(), time.monotonic())
+
+    async def list_engines(self, _: _Request) -> gpus.EngineList:
+        """What the targets' engines say of themselves, as this worker has read it last."""
+        names = tuple(dict.fromkeys(target.name for target in self._facts.targets()))
+        return gpus.engine_list(self._facts.gpus(), names, time.monotonic())
+
+    async def gpu_cost(self, request: _Request) -> gpus.GpuCost:
+        """What GPUs cost: reserved, used and idle, who used them, and the break-even with an API."""
+        facts = self._facts
+        return await gpus.gpu_cost(facts.gpus(), facts.config(), request.query, time.time())
+
+    async def show_signals(self, _: _Request) -> signalling.SignalsView:
+        """What sampled answers are like, and whether prompts or answers have changed."""
+        return await signalling.signals_view(self._facts.signals())
+
+    async def list_windows(self, request: _Request) -> signalling.WindowList:
+        """Windows of requests that were compared with earlier ones, and what was behind a difference."""
+        return await signalling.windows(self._facts.signals(), request.query)
+
+    async def list_alerts(self, request: _Request) -> alerting.AlertList:
+        """Alerts that are not inactive, and notifications that nobody took."""
+        return await alerting.alert_list(self._alerts(), request.query, time.time())
+
+    async def try_alerts(self, _: _Request) -> alerting.TrialView:
+        """Send a test notification through every receiver, and tell what each rule says."""
+        return await alerting.try_alerts(self._alerts())
+
+    async def list_silences(self, _: _Request) -> alerting.SilenceList:
+        """Silences, those that have ended lately included."""
+        return await alerting.silence_list(self._alerts(), time.time())
+
+    async def create_silence(self, request: _Request) -> alerting.SilenceView:
+        """Silence alerts from now on, for a time."""
+        return await alerting.make_silence(self._alerts(), request.body, time.time())
+
+    async def end_silence(self, request: _Request) -> data.Done:
+        """End a silence."""
+        await self._alerts().store.unsilence(request.id)
+        return data.Done()
+
+    def _alerts(self) -> Engine:
+        return alerting.required(self._facts.alerts())
 
     async def show_config(self, _: _Request) -> data.ConfigView:
         """The configuration in force; secrets are shown as references."""
@@ -333,7 +407,37 @@ def _operations(admin: Admin) -> tuple[Operation, ...]:
         Operation("GET", "/requests", admin.list_requests, query=data.RequestQuery, answer=data.RequestList),
         Operation("GET", "/requests/{id}", admin.show_request, answer=data.RequestDetail),
         Operation("GET", "/explain/{request_id}", admin.explain, answer=data.ExplanationView),
+        Operation(
+            "GET",
+            "/latency",
+            admin.latency,
+            query=latencies.LatencyQuery,
+            answer=latencies.LatencyView,
+        ),
         Operation("GET", "/usage", admin.usage, query=data.UsageQuery, answer=data.UsageList),
+        Operation("GET", "/gpus", admin.list_gpus, answer=gpus.GpuList),
+        Operation("GET", "/engines", admin.list_engines, answer=gpus.EngineList),
+        Operation("GET", "/gpu-cost", admin.gpu_cost, query=gpus.CostQuery, answer=gpus.GpuCost),
+        Operation("GET", "/signals", admin.show_signals, answer=signalling.SignalsView),
+        Operation(
+            "GET",
+            "/signals/windows",
+            admin.list_windows,
+            query=signalling.WindowsQuery,
+            answer=signalling.WindowList,
+        ),
+        Operation("GET", "/alerts", admin.list_alerts, query=alerting.AlertsQuery, answer=alerting.AlertList),
+        Operation("POST", "/alerts/test", admin.try_alerts, answer=alerting.TrialView),
+        Operation("GET", "/silences", admin.list_silences, answer=alerting.SilenceList),
+        Operation(
+            "POST",
+            "/silences",
+            admin.create_silence,
+            body=alerting.SilenceBody,
+            answer=alerting.SilenceView,
+            status=201,
+        ),
+        Operation("DELETE", "/silences/{id}", admin.end_silence, answer=data.Done),
         Operation("GET", "/config", admin.show_config, answer=data.ConfigView),
         Operation("POST", "/reload", admin.reload, answer=data.Done),
     )

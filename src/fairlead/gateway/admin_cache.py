@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -11,6 +12,7 @@ from msgspec import Meta
 from fairlead import config as cfg
 from fairlead.cache.lookup import Cache
 from fairlead.cache.purge import Purge
+from fairlead.cache.semantic.tier import SemanticTier
 from fairlead.errors import NotFound, StorageError
 
 _audit: Final = logging.getLogger("fairlead.audit")
@@ -38,7 +40,8 @@ class PurgedView(msgspec.Struct, frozen=True, kw_only=True):
     """What was thrown away, or in a dry run would have been, in one store."""
 
     tier: str
-    """`memory`, which is this worker's, `disk` or `redis`. What is in memory is behind it as well."""
+    """`memory`, which is this worker's, `disk` or `redis`; what is in memory is behind it as well. `semantic`
+    are the questions that were kept with answers."""
     entries: int
     bytes: int
 
@@ -67,7 +70,7 @@ class HitsView(msgspec.Struct, frozen=True, kw_only=True):
     """Answers given again."""
 
     tier: str
-    """Where they were: `memory`, `disk`, `redis`, or `stale` in an outage."""
+    """Where they were: `memory`, `disk`, `redis`; `semantic`, `coalesced`, or `stale` in an outage."""
     tenant: str
     """Who asked."""
     model: str
@@ -105,6 +108,21 @@ class TroubleView(msgspec.Struct, frozen=True, kw_only=True):
     count: int
 
 
+class SemanticView(msgspec.Struct, frozen=True, kw_only=True):
+    """How the semantic cache of a model stands, in this worker."""
+
+    model: str
+    state: Literal["learning", "active", "tightened", "off"]
+    false_hit_upper95: float
+    """Upper bound of the rate at which it is wrong; 1 of nothing."""
+    verified: int
+    """Decisions behind that bound, and how many of them were wrong."""
+    wrong: int
+    hits: int
+    audits: int
+    """Hits that were asked again and compared."""
+
+
 class CacheView(msgspec.Struct, frozen=True, kw_only=True):
     """The cache as this worker sees it. What it counts begins with its process."""
 
@@ -127,6 +145,7 @@ class CacheView(msgspec.Struct, frozen=True, kw_only=True):
     unstored: tuple[ReasonView, ...]
     """Answers that were not kept."""
     trouble: tuple[TroubleView, ...]
+    semantic: tuple[SemanticView, ...] = ()
 
 
 async def cache_view(cache: Cache | None, options: cfg.Cache, since: float) -> CacheView:
@@ -169,6 +188,7 @@ async def cache_view(cache: Cache | None, options: cfg.Cache, since: float) -> C
             TroubleView(tier=tier, kind=kind, count=count)
             for (tier, kind), count in sorted(cache.trouble.counts.items())
         ),
+        semantic=tuple(_semantic(cache)),
     )
 
 
@@ -199,6 +219,21 @@ async def purge(cache: Cache | None, body: PurgeBody, *, key_id: str, now: float
     _audit.info("cache purge", extra={**facts, "entries": counted})
     views = (PurgedView(tier=tier, entries=one.entries, bytes=one.bytes) for tier, one in done.items())
     return PurgeView(dry_run=body.dry_run, before=before, data=tuple(views))
+
+
+def _semantic(cache: Cache) -> Iterator[SemanticView]:
+    if not isinstance(cache.beside, SemanticTier):
+        return
+    for model, status in cache.beside.statuses():
+        yield SemanticView(
+            model=model,
+            state=status.state.value,
+            false_hit_upper95=status.bound,
+            verified=status.verified,
+            wrong=status.errors,
+            hits=status.hits,
+            audits=status.audits,
+        )
 
 
 def _looked_up(cache: Cache) -> tuple[LookedUpView, ...]:

@@ -10,6 +10,9 @@ from msgspec import Meta
 from fairlead.gateway.explain import Explanation
 from fairlead.gateway.keys import DEFAULT_TENANT, ENDPOINTS, Key
 from fairlead.gateway.router import Target
+from fairlead.telemetry.anatomy import Anatomy
+from fairlead.telemetry.gpu_db import Used
+from fairlead.telemetry.report import MOST_REQUESTS, Group
 from fairlead.types import Outcome, RequestRecord
 
 _MAX_TIME: float = 253_402_300_799.0  # the end of the year 9999, in Unix seconds
@@ -87,10 +90,20 @@ class RequestQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class UsageQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How usage is grouped."""
 
-    by: Literal["model", "key", "tenant", "target", "day"] = "model"
+    by: Annotated[
+        Group, Meta(description="`request` gives the single requests that cost most, the dearest first.")
+    ] = "model"
     since: Time = 0.0
     until: Time | None = None
     tenant: Annotated[str | None, Meta(description="Only of this tenant and its sub-tenants.")] = None
+    limit: Annotated[int, Meta(ge=1, le=MOST_REQUESTS, description="How many single requests.")] = 50
+    revision: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(
+            description="Costs as of this recomputation; 0 as they were billed. Single requests have their "
+            "present cost whatever it says."
+        ),
+    ] = None
 
 
 class NoQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -218,6 +231,10 @@ class UsageList(msgspec.Struct, frozen=True, kw_only=True):
 
 class RequestDetail(msgspec.Struct, frozen=True, kw_only=True):
     data: RequestRecord
+    anatomy: Anatomy
+    """Where its time went."""
+    gpu: Used | None = None
+    """What it used of GPUs, once the minutes in which it ran are closed; null when nothing is known."""
 
 
 class ExplanationView(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,8 @@ from fairlead.gateway.admin_data import ErrorBody, NoQuery
 
 _VARIABLE: Final = re.compile(r"\{(\w+)\}")
 _REF: Final = "#/components/schemas/{name}"
+_SWITCHED: Final = ("/alerts", "/silences", "/signals", "/gpu-cost")
+"""Parts that the configuration may leave out: then there is nothing here."""
 _ERRORS: Final = {
     "400": "The request is not valid.",
     "401": "No valid API key was given.",
@@ -100,7 +102,9 @@ def _operation(operation: Operation, schemas: dict[Any, Any], components: dict[s
         }
     }
     failures = dict(_ERRORS)
-    if operation.variable or operation.body is not None or "request" in name or name == "usage":
+    named = operation.variable or operation.body is not None or "request" in name
+    named = named or name in ("usage", "latency")
+    if named or operation.path.startswith(_SWITCHED):
         failures["404"] = "There is nothing under this name."
     if operation.path.startswith("/keys"):
         failures["409"] = "The key has been revoked already."

@@ -185,7 +185,9 @@ class Admission:
             input_tokens=asked.input_tokens,
             output_tokens=asked.output_tokens,
             cost_microusd=dearest_microusd(
-                (target.prices for target in route.targets), asked.input_tokens, asked.output_tokens
+                (target.prices_for(asked.model) for target in route.targets),
+                asked.input_tokens,
+                asked.output_tokens,
             ),
             ttl_s=route.config.timeouts.total_s + self._slack_s,
         )
@@ -267,6 +269,6 @@ def _prompt_cost(ex: Exchange, usage: Usage) -> int:
     route = ex.route
     if route is None or not ex.attempts:
         return 0
-    asked = ex.attempts[-1].target
-    prices = next((target.prices for target in route.targets if target.name == asked), None)
+    last = ex.attempts[-1]
+    prices = next((one.prices_for(last.model) for one in route.targets if one.name == last.target), None)
     return 0 if prices is None else cost_microusd(usage, prices)

@@ -33,7 +33,8 @@ from fairlead.gateway.upstream import Upstream
 from fairlead.limits.flows import Entry
 from fairlead.net.client import Client, Connection, ResponseHead
 from fairlead.providers.dialect import Glimpse
-from fairlead.types import Failure, FailureKind
+from fairlead.telemetry.cost import Prices
+from fairlead.types import Failure, FailureKind, Usage
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _MAX_ERROR_BYTES: Final = 256 * 1024
@@ -55,15 +56,19 @@ _KINDS: Final[dict[type[FairleadError], FailureKind]] = {
 class AttemptFailed(Exception):
     """An attempt ended before it was committed."""
 
-    def __init__(self, failure: Failure, body: bytes = b"", *, stale: bool = False) -> None:
+    def __init__(
+        self, failure: Failure, body: bytes = b"", *, stale: bool = False, usage: Usage | None = None
+    ) -> None:
         """Describe it.
 
         Args:
             failure: what went wrong.
             body: the upstream's own error body, for clients of the same dialect.
             stale: a pooled connection was closed before any byte came, as idle ones are.
+            usage: what a whole answer reports that could not be used.
         """
         super().__init__(failure.message)
+        self.usage = usage
         self.failure = failure
         self.body = body
         self.stale = stale
@@ -76,9 +81,10 @@ class UpstreamCall:
     """
 
     __slots__ = (
-        "accept", "body", "commit_tokens", "conn", "connect_s", "deadline", "first_token", "first_token_by",
-        "glimpse", "head", "headers", "headers_by", "hedge", "ignored", "min_tokens_per_s", "native", "place",
-        "reader", "request", "started", "target", "upstream",
+        "accept", "body", "commit_tokens", "conn", "connect_s", "counts_prompt", "deadline", "first_token",
+        "first_token_by", "glimpse", "head", "headers", "headers_by", "hedge", "ignored", "min_tokens_per_s",
+        "model", "native", "place", "prices", "prompt_tokens", "reader", "request", "sent", "span_id",
+        "started", "target", "upstream", "verbatim",
     )  # fmt: skip
 
     conn: Connection
@@ -115,6 +121,19 @@ class UpstreamCall:
         self.native = native
         self.ignored = ignored
         self.hedge = False
+        self.model = ""
+        """What the upstream is asked for."""
+        self.span_id = ""
+        """Of this attempt's span, as `request` says it."""
+        self.prices: Prices | None = None
+        self.prompt_tokens: Callable[[], int] = _nothing
+        """About how long the prompt is, for answers that do not say."""
+        self.verbatim = False
+        """The answer's bytes are nobody's tokens."""
+        self.counts_prompt = False
+        """A whole answer without usage used the prompt and nothing else, as with embeddings."""
+        self.sent = False
+        """The upstream has the request."""
         self.place: Entry | None = None
         """Held at the target from the moment it was given until the attempt has ended."""
         self.body = b""
@@ -123,6 +142,10 @@ class UpstreamCall:
         self.headers_by = self.first_token_by = self.deadline = 0.0
         self.commit_tokens = 1
         self.min_tokens_per_s = 0.0
+
+
+def _nothing() -> int:
+    return 0
 
 
 def failure_of(error: FairleadError) -> Failure:
@@ -144,6 +167,7 @@ async def ask(client: Client, call: UpstreamCall) -> None:
     try:
         conn.deadline = call.headers_by
         conn.send(call.request)
+        call.sent = True
         head = await conn.head()
         call.headers = time.monotonic()
         if not 200 <= head.status < 300:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from fairlead.cache.lookup import Cache
+from fairlead.cache.semantic.audit import State
+from fairlead.cache.semantic.tier import SemanticTier
 from fairlead.cache.stats import Tally
 from fairlead.telemetry.labels import OTHER, clean
 from fairlead.telemetry.readings import Reading
@@ -31,12 +33,35 @@ def cache_readings(cache: Cache) -> Iterator[Reading]:
     yield from _counter("fairlead_cache_unstored_total", stats.unstored.items())
     yield from _counter("fairlead_cache_saved_tokens_total", _tokens(hits))
     yield from _counter("fairlead_cache_saved_usd_total", _dollars(hits))
+    yield from _counter(
+        "fairlead_cache_saved_gpu_seconds_total",
+        (((tenant, model), tally.gpu_s) for (_, tenant, model), tally in hits.items()),
+    )
     yield from _counter("fairlead_cache_trouble_total", cache.trouble.counts.items())
     memory = cache.memory
     yield Reading(name="fairlead_cache_evicted_total", value=memory.evicted)
     yield Reading(name="fairlead_cache_memory_bytes", value=memory.bytes)
     yield Reading(name="fairlead_cache_memory_max_bytes", value=memory.max_bytes)
     yield Reading(name="fairlead_cache_memory_entries", value=len(memory))
+
+
+def semantic_readings(tier: SemanticTier) -> Iterator[Reading]:
+    """What the semantic tier of this process publishes, and what it did."""
+    for model, status in tier.statuses():
+        labels = (clean(model),)
+        yield Reading(name="fairlead_cache_false_hit_upper95", value=status.bound, labels=labels)
+        yield Reading(name="fairlead_cache_semantic_off", value=int(status.state is State.OFF), labels=labels)
+        yield Reading(
+            name="fairlead_cache_semantic_serving", value=int(status.state is State.ACTIVE), labels=labels
+        )
+    yield from _counter("fairlead_cache_semantic_decisions_total", tier.decisions.items())
+    yield from _counter("fairlead_cache_verified_total", tier.verified.items())
+    yield from _counter("fairlead_cache_audits_total", tier.audits.items())
+    store = tier.store
+    yield Reading(name="fairlead_cache_semantic_evicted_total", value=store.evicted)
+    yield Reading(name="fairlead_cache_semantic_bytes", value=store.bytes)
+    yield Reading(name="fairlead_cache_semantic_max_bytes", value=store.max_bytes)
+    yield Reading(name="fairlead_cache_semantic_entries", value=len(store))
 
 
 def _tokens(hits: Mapping[tuple[str, str, str], Tally]) -> Iterator[tuple[_Key, int]]:

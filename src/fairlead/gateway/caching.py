@@ -10,24 +10,28 @@ Nothing here fails a request: what goes wrong with the cache is a miss.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from fairlead import config as cfg
-from fairlead.cache.entry import Entry, Facts
+from fairlead.cache.entry import Entry, Facts, Found
 from fairlead.cache.flight import Flight, Flights
 from fairlead.cache.key import Canonical, Space, Spaces, read
-from fairlead.cache.lookup import Cache
+from fairlead.cache.lookup import SEMANTIC, Cache
 from fairlead.cache.policy import CACHED, NO_CONTROL, Control, Policy, control
-from fairlead.errors import BadUpstreamAnswer, NotCached
+from fairlead.errors import BadUpstreamAnswer, InvalidRequest, NotCached
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.headers import own_headers, stream_headers
 from fairlead.gateway.prepare import Asked
+from fairlead.gateway.semantic import Quest, Semantic
 from fairlead.gateway.vectors import Batch, batch_of
 from fairlead.limits.tree import DEFAULT_TENANT
+from fairlead.providers.alike import DIALECTS, reworded, text_of
 from fairlead.providers.embeddings import in_encoding
 from fairlead.providers.kept import STREAMED, glance, stream_of_whole, whole_of_stream
+from fairlead.types import Usage
 
 _JSON: Final = b"content-type: application/json\r\n"
 _ASKED_FOR: Final = (b"anthropic-beta", b"openai-beta")
@@ -41,17 +45,9 @@ class Lookup:
     """One request's business with the cache. Mutable."""
 
     __slots__ = (
-        "batch",
-        "control",
-        "entry",
-        "key",
-        "parts",
-        "policy",
-        "room",
-        "shareable",
-        "space",
-        "status",
-    )
+        "alike", "batch", "control", "entry", "extra", "key", "parts", "policy", "quest", "request", "room",
+        "shareable", "space",
+    )  # fmt: skip
 
     def __init__(self, policy: Policy, space: Space, key: bytes, wishes: Control) -> None:
         self.policy = policy
@@ -67,6 +63,14 @@ class Lookup:
         self.room = 0
         self.shareable = policy.options.coalesce and wishes is NO_CONTROL
         """It may share one call with others; whoever has wishes of its own goes its own way."""
+        self.request: Canonical | None = None
+        """For the semantic tier, as long as it may have a use for it."""
+        self.alike: bytes | None = None
+        """What the request is in every dialect, once somebody has asked."""
+        self.extra = b""
+        """The client's lines that go upstream and change what is answered."""
+        self.quest: Quest | None = None
+        """The request's business with the semantic tier."""
 
     def captured(self) -> bytes | None:
         """The stream that went to the client; None when there was no room for it."""
@@ -86,9 +90,25 @@ class Lookup:
 class Caching:
     """The cache under one configuration."""
 
-    def __init__(self, cache: Cache, config: cfg.Config) -> None:
-        """Use `cache` for the models of `config` that have one."""
+    def __init__(
+        self,
+        cache: Cache,
+        config: cfg.Config,
+        semantic: Semantic | None = None,
+        *,
+        gpu_seconds: Callable[[str, Usage], float] = lambda _target, _usage: 0.0,
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            cache: where answers are kept.
+            config: says for which models.
+            semantic: finds answers to questions that mean the same; None for nobody.
+            gpu_seconds: about how much GPU time an answer took at a target; 0.0 when unknown.
+        """
+        self.gpu_seconds = gpu_seconds
         self.cache = cache
+        self._semantic = semantic
         self.flights = Flights()
         """Answers under way."""
         self._spaces = Spaces(config)
@@ -113,6 +133,9 @@ class Caching:
             return None
         extra = b"".join(b"%b:%b\n" % (name, headers[name]) for name in _ASKED_FOR if name in headers)
         lookup = Lookup(policy, space, space.key(request, extra), wishes)
+        if self._semantic is not None and policy.options.semantic is not None:
+            lookup.request = request
+        lookup.extra = extra
         if request.api == "embeddings":
             lookup.batch = batch_of(self.cache, policy, space, request, extra)
         if wishes.no_cache:
@@ -143,6 +166,42 @@ class Caching:
         if lookup.entry is not None or lookup.control.no_cache:
             return None
         return self.cache.fetch(lookup.key, lookup.space, ex.started_at, lookup.control.max_age_s)
+
+    def reworded(self, ex: Exchange, asked: Asked, lookup: Lookup) -> Awaitable[Entry | None] | None:
+        """Look for the answer to the same request in another dialect; None when there cannot be one."""
+        if ex.api.name not in DIALECTS or not lookup.policy.options.share_dialects or lookup.extra:
+            return None
+        try:
+            text = text_of(asked.neutral())
+        except InvalidRequest:
+            return None  # the upstream may know more fields
+        if text is None:
+            return None
+        lookup.alike = lookup.space.alike(text)
+        if not lookup.shareable or not self.cache.linked(lookup.alike):
+            return None
+        looking = self._reworded(ex, lookup, lookup.alike)
+        return asyncio.get_running_loop().create_task(looking, name="cache fetch")
+
+    async def _reworded(self, ex: Exchange, lookup: Lookup, alike: bytes) -> Entry | None:
+        found = await self.cache.follow(alike, lookup.space, ex.started_at)
+        if found is None or found[0] == ex.api.name:
+            return None
+        api, entry = found
+        body = reworded(api, entry.payload, ex.api.name, ex.id)
+        return None if body is None else self.cache.copy(lookup.key, lookup.space, body, entry)
+
+    def similar(self, ex: Exchange, lookup: Lookup) -> Awaitable[Found | None] | None:
+        """Look for the answer to a question that means the same; None when there is nothing to wait for."""
+        request, lookup.request = lookup.request, None
+        if self._semantic is None or request is None:
+            return None
+        lookup.quest = self._semantic.look(
+            request, lookup.space, lookup.key, body=ex.body, extra=lookup.extra
+        )
+        if lookup.quest is None or lookup.control.no_cache:
+            return None
+        return self._semantic.find(lookup.quest, lookup.control.max_age_s)
 
     def missed(self, ex: Exchange, asked: Asked, lookup: Lookup) -> None:
         """The model will be asked: prepare to keep what it answers.
@@ -190,11 +249,25 @@ class Caching:
         ex.out.reply(200, _JSON + own_headers(ex), body)
         return body
 
-    def give(self, ex: Exchange, asked: Asked, entry: Entry, body: bytes, *, stale: bool = False) -> None:
-        """Answer with what was `rendered`."""
+    def give(
+        self,
+        ex: Exchange,
+        asked: Asked,
+        entry: Entry,
+        body: bytes,
+        *,
+        stale: bool = False,
+        similar: Found | None = None,
+    ) -> None:
+        """Answer with what was `rendered`: kept for this request, or for one that is `similar`."""
         age_s = max(0, int(ex.started_at - entry.created_at))
-        ex.cache = "stale" if stale else "hit"
+        ex.cache = "stale" if stale else "hit" if similar is None else "semantic"
         ex.cache_headers = b"x-fairlead-cache: %b\r\nage: %d\r\n" % (ex.cache.encode(), age_s)
+        if similar is not None:
+            ex.cache_headers += b"x-fairlead-cache-score: %.4f\r\nx-fairlead-cache-bound: %.4f\r\n" % (
+                similar.score, similar.bound,
+            )  # fmt: skip
+            self.cache.stats.hit(SEMANTIC, ex.tenant or DEFAULT_TENANT, ex.model, entry.facts)
         saved(ex, entry.facts)
         ex.status = 200
         call = ex.call
@@ -231,6 +304,12 @@ class Caching:
             raise
         return answer if alone else batch.body(asked.head.encoding_format)
 
+    def facts_of(self, ex: Exchange, space: Space) -> Facts:
+        """What the answer of a model took."""
+        target, usage = ex.target, ex.usage
+        gpu_s = self.gpu_seconds(target.name, usage) if target is not None and usage is not None else 0.0
+        return _facts(ex, space, gpu_s)
+
     def may_be_stale(self, ex: Exchange, lookup: Lookup) -> bool:
         """Whether an expired answer is better than none to this request."""
         return not (lookup.control.no_cache or lookup.control.max_age_s is not None or ex.call.started)
@@ -255,7 +334,7 @@ class Caching:
         Returns:
             The answer as a whole body, None when it cannot be had, and what it took.
         """
-        facts = facts_of_answer(ex, lookup.space)
+        facts = self.facts_of(ex, lookup.space)
         body = answer
         reason = ""
         if body is None:
@@ -272,7 +351,12 @@ class Caching:
         if reason or body is None:
             self.cache.stats.unstored[lookup.space.model, reason] += 1
         else:
-            self.cache.put(lookup.key, lookup.space, body, facts, now=time.time(), policy=lookup.policy)
+            now, space, policy = time.time(), lookup.space, lookup.policy
+            kept = self.cache.put(lookup.key, space, body, facts, now=now, policy=policy)
+            if kept and lookup.alike is not None:
+                self.cache.link(lookup.alike, lookup.key, ex.api.name, facts, now=now, policy=policy)
+            if kept and lookup.quest is not None and self._semantic is not None:
+                self._semantic.answered(lookup.quest, body, lookup.policy.ttl_s)
         return body, facts
 
 
@@ -280,10 +364,10 @@ def saved(ex: Exchange, facts: Facts) -> None:
     """Note what the request did not have to take."""
     ex.saved_tokens = facts.input_tokens + facts.output_tokens
     ex.saved_microusd = facts.cost_microusd
+    ex.saved_gpu_s = facts.gpu_s
 
 
-def facts_of_answer(ex: Exchange, space: Space) -> Facts:
-    """What the answer of a model took."""
+def _facts(ex: Exchange, space: Space, gpu_s: float) -> Facts:
     usage, cost = ex.usage, ex.cost_microusd()
     return Facts(
         scope=space.scope,
@@ -293,6 +377,7 @@ def facts_of_answer(ex: Exchange, space: Space) -> Facts:
         input_tokens=min(usage.input_tokens, _LARGEST) if usage is not None else 0,
         output_tokens=min(usage.output_tokens, _LARGEST) if usage is not None else 0,
         cost_microusd=None if cost is None else min(cost, _LARGEST),
+        gpu_s=gpu_s,
     )
 
 

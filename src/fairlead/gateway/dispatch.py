@@ -15,6 +15,7 @@ from typing import Final
 from fairlead import config as cfg
 from fairlead.errors import DeadlineExceeded, Overloaded
 from fairlead.gateway.attempt import AttemptFailed, UpstreamCall, ask
+from fairlead.gateway.billing import cost_of, unanswered
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.hedge import HedgeShare, race
 from fairlead.gateway.precheck import most_microusd, pass_over, refuse_costly
@@ -26,7 +27,7 @@ from fairlead.gateway.retry import RetryBudget, Step, decide
 from fairlead.gateway.router import Route, RouteTable, Target
 from fairlead.limits.flows import Entry
 from fairlead.net.client import Client
-from fairlead.telemetry.cost import cost_microusd
+from fairlead.telemetry.labels import clean
 from fairlead.types import Attempt, Failure, FailureKind, Usage
 
 _TRIAL_PATIENCE_S: Final = 2.0
@@ -168,6 +169,7 @@ class Dispatch:
             ex.waited_s = ex.queue_s
         target.load_state.in_flight += 1
         failure: Failure | None = None
+        reported: Usage | None = None
         answered = False
         blamed = True
         _set_patience(call, ex, route, trial=trial)
@@ -175,7 +177,7 @@ class Dispatch:
             await ask(self._client, call)
             answered = True
         except AttemptFailed as failed:
-            failure = failed.failure
+            failure, reported = failed.failure, failed.usage
             if not call.native:
                 failed.body = b""
             now = time.monotonic()
@@ -197,7 +199,8 @@ class Dispatch:
                 if trial and (failure is None or not blamed):
                     breaker.abandon()
                 self._leave(call, None, time.monotonic())
-                ex.attempts.append(_record(ex, call, failure))
+                usage, estimated = unanswered(call, failure, reported)
+                ex.attempts.append(_record(ex, call, failure, usage, estimated=estimated))
         if trial:
             breaker.succeed(call.first_token)
         target.load_state.observe(call.first_token - started)
@@ -213,8 +216,12 @@ class Dispatch:
         failure: Failure | None = None,
         abandoned: bool = False,
         usage: Usage | None = None,
+        estimated: bool = False,
     ) -> None:
-        """An answered call has ended: completely, with `failure`, or because nobody wants it any more."""
+        """An answered call has ended: completely, with `failure`, or because nobody wants it any more.
+
+        `usage` is what it used, `estimated` when that was counted here.
+        """
         target = call.target
         now = time.monotonic()
         late = failure is not None and failure.kind is FailureKind.TIMEOUT and now >= ex.deadline
@@ -229,7 +236,7 @@ class Dispatch:
             else:
                 call.conn.abort()
         self._leave(call, usage, now)
-        ex.attempts.append(_record(ex, call, failure, usage))
+        ex.attempts.append(_record(ex, call, failure, usage, estimated=estimated))
 
     def continuation(self, ex: Exchange, route: Route, failure: Failure, now: float) -> Target | None:
         """Who may go on with a stream that was cut; None when it is not allowed or nobody can."""
@@ -287,7 +294,8 @@ class Dispatch:
             return call
 
         def discard(call: UpstreamCall) -> None:
-            self.close(ex, route, call, abandoned=True)
+            usage, estimated = unanswered(call, None, None)
+            self.close(ex, route, call, abandoned=True, usage=usage, estimated=estimated)
 
         # A race needs tasks; this one is the only thing a request does in them.
         contest = race(attempt, first, second, discard, hedge.after_s)
@@ -446,8 +454,11 @@ def _set_patience(call: UpstreamCall, ex: Exchange, route: Route, *, trial: bool
     call.min_tokens_per_s = timeouts.min_tokens_per_s
 
 
-def _record(ex: Exchange, call: UpstreamCall, failure: Failure | None, usage: Usage | None = None) -> Attempt:
+def _record(
+    ex: Exchange, call: UpstreamCall, failure: Failure | None, usage: Usage | None, *, estimated: bool
+) -> Attempt:
     started = ex.started
+    cost = cost_of(call, failure, usage)
     answered = 200 if call.headers else None
     return Attempt(
         target=call.target.name,
@@ -460,15 +471,9 @@ def _record(ex: Exchange, call: UpstreamCall, failure: Failure | None, usage: Us
         failure=failure,
         usage=usage,
         hedge=call.hedge,
-        cost_microusd=_cost(call, failure, usage),
+        cost_microusd=cost,
+        model=clean(call.model) if call.target.model is None else "",
+        priced_by=call.prices.source if usage is not None and call.prices is not None else "",
+        usage_estimated=estimated,
+        span_id=call.span_id,
     )
-
-
-def _cost(call: UpstreamCall, failure: Failure | None, usage: Usage | None) -> int | None:
-    """What the attempt cost; None where nobody knows."""
-    prices = call.target.prices
-    if prices is None:
-        return None
-    if usage is None:
-        return 0 if failure is not None else None
-    return cost_microusd(usage, prices)

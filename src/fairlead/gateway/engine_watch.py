@@ -1,5 +1,6 @@
-"""Reads the metrics of engines and tells their queues, so that the windows are tuned.
+"""Reads the metrics of engines: the windows are tuned by them, and the board shows them.
 
+One look serves both, and the anatomy of requests through the board's means.
 An edge: one task looks twice a second at which engines are due, and makes at
 most one request at a time to each. A busy engine is asked every half second,
 an idle one every five. One that has no metrics, or does not answer, is asked
@@ -17,11 +18,14 @@ from typing import Final
 import msgspec
 
 from fairlead.errors import FairleadError
-from fairlead.gateway.engine_metrics import parse
+from fairlead.gateway.engine_metrics import facts
 from fairlead.gateway.queue import TargetQueue
+from fairlead.gateway.router import Target
 from fairlead.gateway.upstream import Upstream
-from fairlead.limits.inflight import EngineFacts
 from fairlead.net.client import Client
+from fairlead.telemetry.scrapers.board import Board
+from fairlead.telemetry.scrapers.fetch import Place, fetch
+from fairlead.telemetry.scrapers.watch import Contents, understood
 
 METRICS_TYPES: Final = frozenset({"vllm", "sglang", "tgi", "llamacpp", "simulated", "openai-compatible"})
 """Provider types that may have a metrics page."""
@@ -33,6 +37,7 @@ _NO_METRICS_S: Final = 60.0
 _PATIENCE_S: Final = 2.0
 _MAX_PAGE: Final = 8 * 1024 * 1024
 _PATH: Final = "/metrics"
+_TELL_S: Final = 1.0
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +56,12 @@ class _Pause(msgspec.Struct, frozen=True, kw_only=True):
 class EngineWatch:
     """Watches what `watched()` gives, which follows a reload."""
 
-    def __init__(self, client: Client, watched: Callable[[], Iterable[Watched]]) -> None:
+    def __init__(
+        self, client: Client, watched: Callable[[], Iterable[Watched]], board: Board | None = None
+    ) -> None:
         self._client = client
         self._watched = watched
+        self._board = board if board is not None else Board()
         self._pauses: dict[Upstream, _Pause] = {}
         self._asking: set[Upstream] = set()
 
@@ -87,38 +95,42 @@ class EngineWatch:
         self._asking.add(upstream)
         pause_s, idle = _FAILED_S, False
         try:
-            facts = await self._ask(upstream)
+            found = await self._ask(upstream)
             now = time.monotonic()
-            if facts is None:
+            if found is not None and found.engine is not None:
+                self._board.engine([queue.name for queue in queues], found.engine, now)
+            known = facts(found.engine) if found is not None else None
+            if known is None:
                 pause_s = _NO_METRICS_S
+                self._board.count(upstream.name, "status" if found is None else "unknown")
             else:
                 for queue in queues:
-                    queue.saw(facts, now)
+                    queue.saw(known, now)
                 idle = not _busy(queues)
                 pause_s = _IDLE_S if idle else 0.0
+                self._board.count(upstream.name, "ok", found.bad_lines if found is not None else 0)
         except FairleadError:
-            pass  # its requests will tell; see the module's docstring
+            # Its requests will tell; see the module's docstring.
+            self._board.count(upstream.name, "failed")
         finally:
             self._asking.discard(upstream)
             self._pauses[upstream] = _Pause(until=time.monotonic() + pause_s, idle=idle)
 
-    async def _ask(self, upstream: Upstream) -> EngineFacts | None:
+    async def _ask(self, upstream: Upstream) -> Contents | None:
+        """What its page holds; None when it has none."""
+        place = Place(origin=upstream.origin, request=upstream.beside(_PATH))
         deadline = time.monotonic() + _PATIENCE_S
-        conn = self._client.idle(upstream.origin)
-        if conn is None:
-            conn = await self._client.connect(upstream.origin, deadline)
-        kept = False
-        try:
-            conn.deadline = deadline
-            conn.send(upstream.beside(_PATH))
-            head = await conn.head()
-            page = await conn.read_all(_MAX_PAGE)
-            conn.release()
-            kept = True
-        finally:
-            if not kept:
-                conn.abort()
-        return parse(page) if head.status == 200 else None
+        status, page = await fetch(self._client, place, deadline=deadline, max_bytes=_MAX_PAGE)
+        return await understood(page) if status == 200 else None
+
+
+async def tell_means(board: Board, targets: Callable[[], Iterable[Target]]) -> None:
+    """Tell every target what its engine's histograms have said lately, until cancelled."""
+    while True:
+        now = time.monotonic()
+        for target in targets():
+            target.load_state.engine = board.means(target.name, now)
+        await asyncio.sleep(_TELL_S)
 
 
 def _busy(queues: Sequence[TargetQueue]) -> bool:

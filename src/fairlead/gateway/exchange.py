@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from bisect import bisect_left
@@ -12,11 +13,25 @@ from fairlead.cache.flight import Flight
 from fairlead.errors import FairleadError, NotCached
 from fairlead.gateway.attempt import UpstreamCall
 from fairlead.gateway.router import Route, Target
+from fairlead.gateway.sample import Sample
 from fairlead.limits.flows import Flow
 from fairlead.limits.limiter import Permit
 from fairlead.net.server import Call
 from fairlead.providers.table import Api
-from fairlead.types import GIVEN_AGAIN, ITL_BOUNDS_S, Attempt, LimitFact, Outcome, RequestRecord, Usage
+from fairlead.telemetry.anatomy import Split, split
+from fairlead.telemetry.scrapers.engine import EngineMeans
+from fairlead.telemetry.trace_context import Trace
+from fairlead.types import (
+    GIVEN_AGAIN,
+    ITL_BOUNDS_S,
+    STALL_S,
+    Attempt,
+    EngineTimes,
+    LimitFact,
+    Outcome,
+    RequestRecord,
+    Usage,
+)
 
 _FAILED: Final = Outcome.FAILED  # an enum's attribute costs as much as a call
 
@@ -117,6 +132,8 @@ class Exchange:
     """When the first upstream was asked; 0.0 before."""
     waited_s = 0.0
     """The part of `queue_s` before that."""
+    asked = 0.0
+    """When the upstream that answers was asked."""
     headers_at = 0.0
     first_token = 0.0
     last_token = 0.0
@@ -126,6 +143,14 @@ class Exchange:
     itl_counts: list[int] | None = None
     itl_sum_s = 0.0
     itl_max_s = 0.0
+    _notable_s = 0.0
+    """No gap up to here is the longest one so far, or a stall."""
+    stall_s = STALL_S
+    """A gap of that length is a stall."""
+    stalls = 0
+    stalled_s = 0.0
+    engine: EngineTimes | None = None
+    """What the engine says of its own work."""
     usage: Usage | None = None
     usage_estimated = False
     finish_reason = ""
@@ -134,6 +159,8 @@ class Exchange:
     outcome = _FAILED
     error = ""
     trace_parent = ""
+    trace: Trace | None = None
+    """Its place in a trace; None while no spans are made."""
     client_retry = 0
     permit: Permit | None = None
     """What was reserved of the tenants' limits, until it is settled."""
@@ -148,9 +175,12 @@ class Exchange:
     """Keeps what is relayed of a stream; None for nobody."""
     flight: Flight | None = None
     """The shared answer that this request's call to a model fills; it may go on after the client has left."""
+    sample: Sample | None = None
+    """What is held of its answer for semantic metrics; None when it is not looked at."""
     saved_tokens = 0
     saved_microusd: int | None = None
     """What the answer from the cache cost when the model made it."""
+    saved_gpu_s = 0.0
     flow: Flow | None = None
     """Its place in the fair queues."""
     queued = False
@@ -185,17 +215,28 @@ class Exchange:
             counts = self.itl_counts = [0] * (len(ITL_BOUNDS_S) + 1)
         counts[bisect_left(ITL_BOUNDS_S, gap)] += 1
         self.itl_sum_s += gap
-        if gap > self.itl_max_s:
-            self.itl_max_s = gap
+        if gap > self._notable_s:
+            self._longest(gap)
         if count > 1:
             # Events that share a packet came without a gap.
             counts[0] += count - 1
+
+    def _longest(self, gap: float) -> None:
+        """The longest gap so far, or one of several stalls."""
+        if gap > self.itl_max_s:
+            self.itl_max_s = gap
+        if gap >= self.stall_s:
+            self.stalls += 1
+            self.stalled_s += gap
+        # One comparison for both, as nearly every gap is neither.
+        self._notable_s = min(self.itl_max_s, math.nextafter(self.stall_s, 0.0))
 
     def adopt(self, call: UpstreamCall) -> None:
         """`call` answers: what it measured is the request's now."""
         self.target = call.target
         self.connect_s += call.connect_s
         if not self.headers_at:
+            self.asked = call.started
             self.headers_at = call.headers
             self.first_token = call.first_token
         self.ignored = call.ignored
@@ -203,6 +244,11 @@ class Exchange:
     def client_gone(self) -> None:
         """The client has left before the end."""
         self.outcome = Outcome.CLIENT_GONE
+        if self.usage is None:
+            # Nothing was relayed yet; what was asked for has its price all the same.
+            for attempt in self.attempts:
+                if attempt.failure is None and attempt.usage is not None and not attempt.hedge:
+                    self.usage, self.usage_estimated = attempt.usage, attempt.usage_estimated
         if not self.call.started:
             self.status = 499
 
@@ -243,6 +289,14 @@ class Exchange:
         now = time.monotonic()
         counts = self.itl_counts
         target = self.target
+        engine_queue_s = prefill_s = network_s = 0.0
+        decode_s = self.itl_sum_s
+        source = ""
+        means = target.load_state.engine if target is not None else None
+        if (means is not None or self.engine is not None) and self.attempts:
+            found = self._split(means)
+            engine_queue_s, prefill_s = found.engine_queue_s, found.prefill_s
+            decode_s, network_s, source = found.decode_s, found.network_s, found.source
         # By position, in the order of the fields; see RequestRecord.
         return RequestRecord(
             self.id,
@@ -282,4 +336,26 @@ class Exchange:
             self.cache,
             self.saved_tokens,
             self.saved_microusd,
+            engine_queue_s,
+            prefill_s,
+            decode_s,
+            network_s,
+            self.stalls,
+            self.stalled_s,
+            source,
+            self.trace.parent() if self.trace is not None else "",
+            self.trace.state if self.trace is not None else "",
+            self.saved_gpu_s,
+        )
+
+    def _split(self, means: EngineMeans | None) -> Split:
+        """What the time at the upstream consists of, by what the engine says."""
+        begun = self.asked - self.started + self.connect_s
+        return split(
+            upstream_s=self.attempts[-1].ended_s - begun,
+            first_s=self.first_token - self.started - begun if self.stream else 0.0,
+            tokens_s=self.itl_sum_s,
+            output_tokens=self.usage.output_tokens if self.usage is not None else 0,
+            engine=self.engine,
+            means=means,
         )

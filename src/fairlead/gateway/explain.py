@@ -147,6 +147,11 @@ def _looked_up(record: RequestRecord) -> Iterator[Step]:
             text = "The cache had no answer to it that was fresh enough."
             if record.error == NotCached.code:
                 text += " The request wanted nothing else (`only-if-cached`), so no model was asked."
+        case "semantic":
+            text = (
+                "The cache had the answer to another request that means the same, and its bound on wrong "
+                f"answers allowed to give it{_saved(record)}."
+            )
         case "coalesced":
             text = f"The same request was under way already, and it shared that one's answer{_saved(record)}."
         case "bypass":

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from fairlead.gateway.auth import Grant
 from fairlead.gateway.exchange import Exchange
 from fairlead.net.client import ResponseHead
 from fairlead.net.server import Head
+from fairlead.telemetry.trace_context import valid_parent, valid_state
 
-_FORWARD: Final = (b"anthropic-beta", b"openai-beta", b"traceparent", b"tracestate")
+_FORWARD: Final = (b"anthropic-beta", b"openai-beta")
 """Client headers that go upstream as they are; everything else is between client and gateway."""
-_TRACE_PARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACE: Final = (b"traceparent", b"tracestate")
+"""These too, where the gateway makes no spans of its own between the client's and the upstream's."""
 _STREAM: Final = (
     b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 )
@@ -25,7 +26,10 @@ _RETURN: Final = (
 class ClientFacts:
     """What a client's header fields say, read once for all requests whose fields are the same."""
 
-    __slots__ = ("allowed", "echoed", "forwarded", "grant", "keys", "patience_s", "retry", "trace_parent")
+    __slots__ = (
+        "allowed", "echoed", "forwarded", "grant", "keys", "patience_s", "retry", "trace_lines",
+        "trace_parent", "trace_state",
+    )  # fmt: skip
 
     def __init__(self, headers: dict[bytes, bytes]) -> None:
         """Read the fields (W3C Trace Context; the `x-stainless` fields of OpenAI's and Anthropic's SDKs)."""
@@ -35,8 +39,12 @@ class ClientFacts:
             b"%b: %b\r\n" % (name, headers[name]) for name in _FORWARD if name in headers
         )
         """Lines for the upstream."""
-        parent = headers.get(b"traceparent")
-        self.trace_parent = parent.decode() if parent is not None and _TRACE_PARENT.fullmatch(parent) else ""
+        self.trace_lines = b"".join(
+            b"%b: %b\r\n" % (name, headers[name]) for name in _TRACE if name in headers
+        )
+        """More of them, unless each attempt has its own."""
+        self.trace_parent = valid_parent(headers.get(b"traceparent"))
+        self.trace_state = valid_state(headers.get(b"tracestate")) if self.trace_parent else ""
         tried = headers.get(b"x-stainless-retry-count")
         self.retry = int(tried) if tried is not None and tried.isdigit() and len(tried) < 4 else 0
         """How often the client has tried before."""
@@ -109,7 +117,10 @@ def own_headers(ex: Exchange) -> bytes:
 
 def forwarded(ex: Exchange) -> bytes:
     """Header lines of this request that every attempt sends upstream."""
-    return b"x-request-id: %b\r\n%b" % (ex.id.encode(), client_facts(ex.call.head).forwarded)
+    facts = client_facts(ex.call.head)
+    if ex.trace is not None:
+        return b"x-request-id: %b\r\n%b" % (ex.id.encode(), facts.forwarded)
+    return b"x-request-id: %b\r\n%b%b" % (ex.id.encode(), facts.forwarded, facts.trace_lines)
 
 
 def _patience_s(headers: dict[bytes, bytes]) -> float | None:

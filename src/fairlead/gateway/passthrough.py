@@ -45,6 +45,9 @@ from fairlead.net.client import Client, Connection
 from fairlead.net.framing import LAST_CHUNK, chunk
 from fairlead.net.server import Call
 from fairlead.providers.table import Api
+from fairlead.providers.tail import Tail
+from fairlead.telemetry import labels
+from fairlead.telemetry.cost import cost_microusd
 from fairlead.types import Attempt, Failure, FailureKind, Outcome
 
 _DEADLINE_S: Final = 1800.0
@@ -81,12 +84,13 @@ _TABLE: Final = (
 class _Timing:
     """When things happened, `time.monotonic()`; 0.0 when they did not."""
 
-    __slots__ = ("connect_s", "headers", "started")
+    __slots__ = ("connect_s", "headers", "span_id", "started")
 
     def __init__(self, started: float) -> None:
         self.started = started
         self.connect_s = 0.0
         self.headers = 0.0
+        self.span_id = ""
 
 
 class _Body:
@@ -165,6 +169,7 @@ class Passthrough:
             asyncio.CancelledError: the client has left.
         """
         self._pipeline.in_flight += 1
+        self._pipeline.trace(ex)
         try:
             grant = self._pipeline.authenticate(ex)
             peer = ex.call.head.peer
@@ -249,15 +254,18 @@ class Passthrough:
                 length += len(name) - (found.end - found.start)
             body = _Body(call, first, length)
             try:
-                await self._relay(ex, _upstream(target), target, body)
+                await self._relay(ex, _upstream(target), target, body, asked)
                 return
             except UpstreamUnreachable as error:
                 if body.sent_bytes:
                     raise  # TLS may say only after the handshake that our certificate is refused
                 unreachable = error
 
-    async def _relay(self, ex: Exchange, upstream: Upstream, target: Target | None, body: _Body) -> None:
+    async def _relay(
+        self, ex: Exchange, upstream: Upstream, target: Target | None, body: _Body, model: str = ""
+    ) -> None:
         timing = _Timing(time.monotonic())
+        tail = Tail()
         ex.sent = timing.started
         failure: Failure | None = None
         conn: Connection | None = None
@@ -268,7 +276,7 @@ class Passthrough:
             trial = target.breaker.start()
         try:
             conn = self._client.idle(upstream.origin) or await self._dial(ex, upstream, timing)
-            await self._exchange(ex, upstream, conn, timing, body)
+            await self._exchange(ex, upstream, conn, timing, body, tail)
             clean = True
         except UpstreamError as error:
             failure = failure_of(error)
@@ -287,6 +295,9 @@ class Passthrough:
                 if not _judged(target, ex, failure, clean=clean, stale=stale) and trial:
                     target.breaker.abandon()
             ex.bytes_in = body.sent_bytes
+            if clean and ex.status < 300 and target is not None:
+                ex.usage = tail.usage(images=ex.api.name == "images")
+            prices = target.prices_for(model) if target is not None and ex.usage is not None else None
             ex.attempts.append(
                 Attempt(
                     target=target.name if target is not None else upstream.name,
@@ -296,6 +307,11 @@ class Passthrough:
                     ended_s=time.monotonic() - ex.started,
                     status=ex.status if timing.headers else None,
                     failure=failure,
+                    usage=ex.usage,
+                    cost_microusd=cost_microusd(ex.usage, prices) if ex.usage and prices else None,
+                    model=labels.clean(model) if target is not None and target.model is None else "",
+                    priced_by=prices.source if prices is not None else "",
+                    span_id=timing.span_id,
                 )
             )
 
@@ -305,11 +321,14 @@ class Passthrough:
         return conn
 
     async def _exchange(
-        self, ex: Exchange, upstream: Upstream, conn: Connection, timing: _Timing, body: _Body
+        self, ex: Exchange, upstream: Upstream, conn: Connection, timing: _Timing, body: _Body, tail: Tail
     ) -> None:
         call = ex.call
         incoming = call.head
         extra = forwarded(ex)
+        if ex.trace is not None:
+            timing.span_id = ex.trace.new_id()
+            extra += ex.trace.lines(timing.span_id)
         for name in (b"content-type", b"accept", b"range", b"idempotency-key"):
             value = incoming.headers.get(name)
             if value is not None:
@@ -334,6 +353,7 @@ class Passthrough:
                 piece = await conn.read()
                 if not piece:
                     break
+                tail.feed(piece)
                 call.write(piece)
                 await call.drain()
         except UpstreamCut:

@@ -17,12 +17,12 @@ from functools import partial
 from typing import Final
 
 from fairlead import config as cfg
-from fairlead.cache.entry import Entry, Facts
+from fairlead.cache.entry import Entry, Facts, Found
 from fairlead.cache.flight import Flight
 from fairlead.errors import FairleadError, ModelNotFound, Overloaded, UpstreamError
 from fairlead.gateway import auth
 from fairlead.gateway.admission import Admission
-from fairlead.gateway.caching import Caching, Lookup, facts_of_answer, saved
+from fairlead.gateway.caching import Caching, Lookup, saved
 from fairlead.gateway.coalesce import follow, form_of, launch
 from fairlead.gateway.dispatch import Dispatch
 from fairlead.gateway.exchange import Exchange
@@ -30,11 +30,14 @@ from fairlead.gateway.headers import client_facts, forwarded, stream_headers
 from fairlead.gateway.prepare import Asked, require_model
 from fairlead.gateway.relay import deliver, relay
 from fairlead.gateway.router import RouteTable
+from fairlead.gateway.sampling import Sampling
 from fairlead.gateway.vectors import Batch, Held
 from fairlead.net.server import Head
 from fairlead.providers.dialect import ClientDialect
 from fairlead.providers.rewrite import read_head
+from fairlead.telemetry.content import Contents
 from fairlead.telemetry.recorder import Recorder
+from fairlead.telemetry.trace_context import Sampler
 from fairlead.types import Outcome
 
 _OK: Final = Outcome.OK  # an enum's attribute costs as much as a call
@@ -56,6 +59,9 @@ class Pipeline:
         roll: Callable[[], float],
         now: Callable[[], float],
         openai: ClientDialect,
+        sampler: Sampler | None = None,
+        contents: Contents | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
         """Join the parts.
 
@@ -70,6 +76,9 @@ class Pipeline:
             roll: a random number in [0, 1) at each call.
             now: Unix seconds.
             openai: the dialect of errors where an API has no other.
+            sampler: gives requests their place in a trace; None when no spans are made.
+            contents: holds what is said in sampled requests until its span is made; None for nobody.
+            sampling: has semantic metrics look at some answers; None when there are no such metrics.
         """
         self.config = config
         self.routes = routes
@@ -81,8 +90,12 @@ class Pipeline:
         self.caching = caching
         self.in_flight = 0
         self._auth_required = config.auth.required
+        self._stall_s = config.telemetry.stall_s
         self._keys = keys
         self._recorder = recorder
+        self._sampler = sampler
+        self._contents = contents
+        self._sampling = sampling
 
     async def handle(self, ex: Exchange) -> None:
         """Answer one request.
@@ -93,9 +106,13 @@ class Pipeline:
             asyncio.CancelledError: the client has left.
         """
         self.in_flight += 1
+        if self._sampler is not None:
+            self.trace(ex)
         try:
             grant = self.authenticate(ex)
             asked = self.route(ex, grant)
+            if self._sampling is not None:
+                self._sampling.begin(ex)
             key_name = "" if grant is None else grant.caller.name
             caching = self.caching
             lookup = None if caching is None else caching.look(ex, asked)
@@ -134,6 +151,8 @@ class Pipeline:
             self.admission.settle(ex)
         finally:
             self._recorder.emit(ex.record())
+        if self._sampling is not None:
+            self._sampling.end(ex)
 
     async def _from_target(self, ex: Exchange, asked: Asked) -> bytes | None:
         """Ask the model. The whole answer, or None after a stream."""
@@ -160,8 +179,12 @@ class Pipeline:
             elif lookup.shareable and await self._shared(ex, asked, key_name, caching, lookup):
                 return
             else:
-                entry = await self._fetched(ex, caching, lookup)
-                if entry is not None and await self._give(ex, asked, key_name, caching, lookup, entry):
+                entry = await self._fetched(ex, asked, caching, lookup)
+                similar = await self._similar(ex, caching, lookup) if entry is None else None
+                entry = entry if similar is None else similar.entry
+                if entry is not None and await self._give(
+                    ex, asked, key_name, caching, lookup, entry, similar=similar
+                ):
                     return
             await self._ask(ex, asked, key_name, caching, lookup)
         except (UpstreamError, Overloaded):
@@ -187,7 +210,9 @@ class Pipeline:
         if await follow(ex, asked, caching, lookup, flight, patience_s=patience_s):
             return True
         entry = flight.entry
-        if entry is not None and await self._give(ex, asked, key_name, caching, lookup, entry):
+        if entry is not None and await self._give(
+            ex, asked, key_name, caching, lookup, entry, similar=flight.similar
+        ):
             return True
         self.admission.give_back(ex)
         ex.flight, ex.out = None, ex.call
@@ -198,22 +223,34 @@ class Pipeline:
         self, ex: Exchange, asked: Asked, key_name: str, caching: Caching, lookup: Lookup, flight: Flight
     ) -> None:
         """The call that many share, begun by the first of them."""
-        entry = await self._fetched(ex, caching, lookup)
+        entry = await self._fetched(ex, asked, caching, lookup)
+        similar = await self._similar(ex, caching, lookup) if entry is None else None
         if entry is not None:
             flight.found(entry)
+        elif similar is not None:
+            flight.found(similar.entry, similar)
         else:
             flight.land(*await self._ask(ex, asked, key_name, caching, lookup))
 
-    async def _fetched(self, ex: Exchange, caching: Caching, lookup: Lookup) -> Entry | None:
+    async def _fetched(self, ex: Exchange, asked: Asked, caching: Caching, lookup: Lookup) -> Entry | None:
         """A kept answer that was not in memory."""
         batch = lookup.batch
         if batch is None:
+            rewording = caching.reworded(ex, asked, lookup)
             fetching = caching.fetch(ex, lookup)
-            return None if fetching is None else await fetching
+            entry = None if fetching is None else await fetching
+            if entry is None and rewording is not None:
+                entry = await rewording
+            return entry
         looking = None if lookup.control.no_cache else batch.fetch(ex.started_at, lookup.control)
         if looking is not None:
             batch.take(await looking)
         return None
+
+    async def _similar(self, ex: Exchange, caching: Caching, lookup: Lookup) -> Found | None:
+        """A kept answer to a question that means the same."""
+        finding = caching.similar(ex, lookup)
+        return None if finding is None else await finding
 
     async def _ask(
         self, ex: Exchange, asked: Asked, key_name: str, caching: Caching, lookup: Lookup
@@ -256,7 +293,7 @@ class Pipeline:
                 await self._from_target(ex, asked)
         finally:
             ex.body, ex.out = whole, out
-        facts = facts_of_answer(ex, lookup.space)
+        facts = caching.facts_of(ex, lookup.space)
         body = caching.joined(ex, asked, lookup, batch, held.body, facts)
         saved(ex, known)
         ex.out.reply(200, held.headers, body)
@@ -277,6 +314,7 @@ class Pipeline:
         entry: Entry,
         *,
         stale: bool = False,
+        similar: Found | None = None,
     ) -> bool:
         """Answer with what was kept. False when it cannot be given in the form that is asked for."""
         body = caching.rendered(ex, asked, lookup, entry.payload)
@@ -284,8 +322,15 @@ class Pipeline:
             return False
         if ex.permit is None:
             await self._reserve_kept(ex, asked, key_name)
-        caching.give(ex, asked, entry, body, stale=stale)
+        caching.give(ex, asked, entry, body, stale=stale, similar=similar)
         return True
+
+    def trace(self, ex: Exchange) -> None:
+        """Give a request its place in a trace, where spans are made."""
+        if self._sampler is not None:
+            facts = client_facts(ex.call.head)
+            ex.trace_parent = facts.trace_parent
+            ex.trace = self._sampler.begin(facts.trace_parent, facts.trace_state)
 
     def authenticate(self, ex: Exchange) -> auth.Grant | None:
         """Who asks. None when keys are not required.
@@ -356,8 +401,12 @@ class Pipeline:
         ex.patience_s = facts.patience(ex.route.config.timeouts.total_s)
         ex.deadline = ex.started + ex.patience_s
         if ex.stream and ex.api.watcher is not None:
+            ex.stall_s = self._stall_s
             # Only a stream of events can begin with heartbeats.
             server = self.config.server
             beat = ex.api.dialect.heartbeat()
             ex.call.keepalive(server.commit_s, server.heartbeat_s, 200, lambda: stream_headers(ex), beat)
+        trace = ex.trace
+        if self._contents is not None and trace is not None and trace.sampled:
+            ex.call.tap = self._contents.hold(ex.id, ex.body)
         return Asked(ex, head, upstream_model, forwarded(ex))

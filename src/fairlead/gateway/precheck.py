@@ -21,7 +21,7 @@ def most_microusd(target: Target, asked: Asked) -> int | None:
 
     The prompt's length is estimated, and a request without a maximum is taken to get a page.
     """
-    prices = target.prices
+    prices = target.prices_for(asked.model)
     if prices is None:
         return None
     output = asked.head.output_limit

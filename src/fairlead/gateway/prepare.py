@@ -44,7 +44,7 @@ class Asked:
 
     __slots__ = (
         "_neutral", "_prompt_tokens", "_share", "api", "ex", "extra", "head", "input_tokens", "model",
-        "output_tokens", "stream",
+        "output_tokens", "span_id", "stream",
     )  # fmt: skip
 
     def __init__(self, ex: Exchange, head: RequestHead, model: str, extra: bytes) -> None:
@@ -66,6 +66,8 @@ class Asked:
         """Estimated; where limits or a fair queue are on the way."""
         self.output_tokens = 0
         """Expected at most; likewise."""
+        self.span_id = ""
+        """Of the attempt that was prepared last; "" without traces."""
         self._neutral: ChatRequest | None = None
         self._prompt_tokens: int | None = None
         self._share: Share | None = None
@@ -146,6 +148,27 @@ class Asked:
             AttemptFailed: this target's dialect cannot carry the request.
             InvalidRequest: no dialect could.
         """
+        return self._billed(self._for_target(target, keep_text=keep_text), target)
+
+    def _billed(self, call: UpstreamCall, target: Target) -> UpstreamCall:
+        """The call with what its cost is made of."""
+        call.model = target.model or self.model
+        call.span_id = self.span_id
+        call.prices = target.prices_for(self.model)
+        call.prompt_tokens = self.prompt_tokens
+        call.verbatim = self.api.verbatim
+        call.counts_prompt = self.api.name == "embeddings"
+        return call
+
+    def _lines(self) -> bytes:
+        """Header lines of one more attempt, which has a span of its own."""
+        trace = self.ex.trace
+        if trace is None:
+            return self.extra
+        self.span_id = trace.new_id()
+        return self.extra + trace.lines(self.span_id)
+
+    def _for_target(self, target: Target, *, keep_text: bool) -> UpstreamCall:
         upstream = target.api
         assert isinstance(upstream, Upstream)
         model = target.model or self.model
@@ -172,7 +195,8 @@ class Asked:
             extras=extras,
             max_output_tokens=max(limit - tokens, 1) if limit is not None else None,
         )
-        return self._translated(target, target.model or self.model, request, keep_text=True)
+        model = target.model or self.model
+        return self._billed(self._translated(target, model, request, keep_text=True), target)
 
     def _neutral_for(self, upstream: Upstream) -> ChatRequest:
         if not self.api.translatable:
@@ -189,7 +213,7 @@ class Asked:
             changes["model"] = _encode(model)
         reader: Reader | None = None
         if api.verbatim:
-            reader = VerbatimReader()
+            reader = VerbatimReader(images=api.name == "images")
         elif self.stream and api.watcher is not None:
             strip = False
             if api.asks_usage and not head.include_usage:
@@ -199,7 +223,7 @@ class Asked:
             reader = NativeReader(api.watcher(strip), api.end_mark)
         if changes:
             body = replace_fields(body, changes)
-        request = upstream.request(api.suffix, body, self.extra, model=model)
+        request = upstream.request(api.suffix, body, self._lines(), model=model)
         return UpstreamCall(target, upstream, request, reader, self._accept_native, native=True)
 
     def _usage_asked(self) -> bytes:
@@ -227,19 +251,21 @@ class Asked:
                 failure = Failure(kind=FailureKind.BAD_ANSWER, message=error.message)
                 raise AttemptFailed(failure) from error
             glimpse = Glimpse()
-            glimpse.usage = Usage(input_tokens=answer.input_tokens)
+            if answer.input_tokens:
+                glimpse.usage = Usage(input_tokens=answer.input_tokens)
             glimpse.ended = True
             return rendered, glimpse
 
+        extra = self._lines()
         wire = upstream.request(
-            outgoing.path, outgoing.body, self.extra, model=model, headers=outgoing.headers, now=time.time()
+            outgoing.path, outgoing.body, extra, model=model, headers=outgoing.headers, now=time.time()
         )
         return UpstreamCall(target, upstream, wire, None, accept, native=False, ignored=outgoing.ignored)
 
     def _accept_native(self, head: ResponseHead, body: bytes) -> tuple[bytes, Glimpse]:
         glimpse = self.api.glance(body)
         if glimpse.failure is not None:
-            raise AttemptFailed(glimpse.failure)
+            raise AttemptFailed(glimpse.failure, usage=glimpse.usage)
         if self.api.name == "embeddings":
             # Some engines answer in floats whatever was asked; OpenAI's SDK asks for base64.
             encoding: Literal["float", "base64"] = "float"
@@ -249,7 +275,7 @@ class Asked:
                 body = in_encoding(body, encoding)
             except BadUpstreamAnswer as error:
                 failure = Failure(kind=FailureKind.BAD_ANSWER, message=error.message)
-                raise AttemptFailed(failure) from error
+                raise AttemptFailed(failure, usage=glimpse.usage) from error
         return body, glimpse
 
     def _translated(
@@ -275,16 +301,18 @@ class Asked:
                 rendered = client.render(answer, request, self.ex.id)
             except BadUpstreamAnswer as error:
                 failure = Failure(kind=FailureKind.BAD_ANSWER, message=error.message)
-                raise AttemptFailed(failure) from error
+                raise AttemptFailed(failure, usage=upstream.dialect.usage(body)) from error
             glimpse = Glimpse()
             glimpse.usage = answer.usage
+            glimpse.engine = answer.engine
             glimpse.model = answer.model
             glimpse.finish_reason = answer.choices[-1].finish.value if answer.choices else ""
             glimpse.ended = True
             return rendered, glimpse
 
+        extra = self._lines()
         wire = upstream.request(
-            outgoing.path, outgoing.body, self.extra, model=model, headers=outgoing.headers, now=time.time()
+            outgoing.path, outgoing.body, extra, model=model, headers=outgoing.headers, now=time.time()
         )
         return UpstreamCall(target, upstream, wire, reader, accept, native=False, ignored=outgoing.ignored)
 

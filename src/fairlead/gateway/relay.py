@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import time
 
-import msgspec
-
 from fairlead.errors import DeadlineExceeded, UpstreamCut, UpstreamError, UpstreamTimeout
 from fairlead.gateway.attempt import AttemptFailed, UpstreamCall, failure_of
+from fairlead.gateway.billing import answered
 from fairlead.gateway.dispatch import Dispatch, timeouts_of
 from fairlead.gateway.exchange import Exchange
 from fairlead.gateway.headers import answer_headers, stream_headers
 from fairlead.gateway.prepare import Asked
 from fairlead.gateway.router import Route
 from fairlead.gateway.stream import Reader, TranslatedReader
-from fairlead.providers.dialect import Glimpse
-from fairlead.providers.estimate import estimate_from_body
+from fairlead.providers.engine_times import in_headers
 from fairlead.types import Failure, Usage
 
 
@@ -32,7 +30,10 @@ def deliver(ex: Exchange, call: UpstreamCall, dispatch: Dispatch) -> None:
     ex.adopt(call)
     ex.status = 200
     ex.out.reply(200, answer_headers(ex, call.head), call.body)
-    dispatch.close(ex, route, call, usage=_account(ex, call.glimpse))
+    if b"x-inference-time" in call.head.headers:
+        ex.engine = in_headers(call.head.headers)
+    usage, estimated = _account(ex, call)
+    dispatch.close(ex, route, call, usage=usage, estimated=estimated)
 
 
 async def relay(ex: Exchange, asked: Asked, call: UpstreamCall, dispatch: Dispatch) -> None:
@@ -52,8 +53,8 @@ async def relay(ex: Exchange, asked: Asked, call: UpstreamCall, dispatch: Dispat
         failure = await _stream(ex, route, call, reader)
         done = True
     finally:
-        usage = _account(ex, call.glimpse)
-        dispatch.close(ex, route, call, failure=failure, abandoned=not done, usage=usage)
+        usage, estimated = _account(ex, call)
+        dispatch.close(ex, route, call, failure=failure, abandoned=not done, usage=usage, estimated=estimated)
     if failure is not None:
         again = await _continued(ex, asked, route, call, failure, dispatch)
         await relay(ex, asked, again, dispatch)
@@ -183,24 +184,16 @@ async def _continued(
     return again
 
 
-def _account(ex: Exchange, glimpse: Glimpse) -> Usage | None:
-    """Add what one attempt did for this request, whether or not the client has it all, and return it."""
+def _account(ex: Exchange, call: UpstreamCall) -> tuple[Usage | None, bool]:
+    """Add what one attempt used for this request, whether or not the client has it all, and return it."""
+    glimpse = call.glimpse
     ex.finish_reason = glimpse.finish_reason
-    usage = glimpse.usage
-    relayed = ex.chunks - ex.relayed
-    if relayed and not ex.api.verbatim:
-        if usage is None:
-            ex.usage_estimated = True
-            usage = Usage(input_tokens=estimate_from_body(ex.body), output_tokens=relayed)
-        elif not glimpse.ended and usage.output_tokens < relayed:
-            # Dialects that count the prompt in their first event count the answer in their last.
-            ex.usage_estimated = True
-            usage = msgspec.structs.replace(usage, output_tokens=relayed)
+    if glimpse.engine is not None:
+        ex.engine = glimpse.engine
+    usage, estimated = answered(call, ex.chunks - ex.relayed)
+    if estimated:
+        ex.usage_estimated = True
     if usage is not None:
-        ex.usage = usage if ex.usage is None else _sum(ex.usage, usage)
-    return usage
-
-
-def _sum(first: Usage, second: Usage) -> Usage:
-    """The tokens of a stream and of its continuation: the provider bills both."""
-    return Usage(**{name: getattr(first, name) + getattr(second, name) for name in Usage.__struct_fields__})
+        # Of a stream and its continuation the provider bills both.
+        ex.usage = usage if ex.usage is None else ex.usage + usage
+    return usage, estimated

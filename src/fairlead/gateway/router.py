@@ -19,12 +19,13 @@ Randomness comes in as `roll`; time as `now`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from fairlead import config as cfg
 from fairlead.gateway.health import Breaker
 from fairlead.gateway.queue import TargetQueue
-from fairlead.telemetry.cost import prices_of
+from fairlead.telemetry.cost import Prices, prices_of
+from fairlead.telemetry.scrapers.engine import EngineMeans
 
 _EWMA_WEIGHT = 0.2
 _EXPLORED = 1 / 32
@@ -39,12 +40,14 @@ AFFINITY_BYTES = 1024
 class Load:
     """What a target has to do now. One per target and process, on purpose."""
 
-    __slots__ = ("in_flight", "latency_s")
+    __slots__ = ("engine", "in_flight", "latency_s")
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.latency_s = 0.0
         """Moving average of the time to the first token (or whole answer)."""
+        self.engine: EngineMeans | None = None
+        """What the engine's histograms have said lately; None where nobody reads them."""
 
     def observe(self, latency_s: float) -> None:
         """An answer began after `latency_s`."""
@@ -61,7 +64,7 @@ class Target:
     """One place that can answer, with what routing knows of it."""
 
     __slots__ = (
-        "_weight", "api", "breaker", "config", "load_state", "model", "name", "prices", "provider", "queue",
+        "_pricing", "_weight", "api", "breaker", "config", "load_state", "model", "name", "provider", "queue",
         "salt",
     )  # fmt: skip
 
@@ -72,6 +75,7 @@ class Target:
         load: Load,
         api: object = None,
         queue: TargetQueue | None = None,
+        pricing: Callable[[str], Prices | None] | None = None,
     ) -> None:
         self.config = config
         self.provider = config.provider
@@ -83,9 +87,14 @@ class Target:
         """How it is asked: a `gateway.upstream.Upstream`."""
         self.salt = self.name.encode()
         self._weight = config.weight
-        self.prices = prices_of(config)
+        own = prices_of(config) if pricing is None else None
+        self._pricing = pricing or (lambda model: own)
         self.queue = queue
         """Where requests wait for it; None when its capacity is not finite."""
+
+    def prices_for(self, model: str) -> Prices | None:
+        """What a call here costs, asked for as `model` where the target names none; None: nobody knows."""
+        return self._pricing(self.model or model)
 
     def admits(self, now: float) -> bool:
         """May a request be sent now: healthy or due for a trial, not paused, with a place."""

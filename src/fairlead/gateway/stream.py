@@ -32,6 +32,7 @@ from fairlead.providers.chat import (
     UsageReport,
 )
 from fairlead.providers.dialect import Glimpse, StreamDecoder, StreamEncoder, Watcher
+from fairlead.providers.tail import Tail
 from fairlead.types import Failure, FailureKind
 
 
@@ -61,19 +62,24 @@ _SSE: Final = (b"event-stream", b"eventstream")
 class VerbatimReader:
     """Relays bytes that are nobody's events: audio, images, files."""
 
-    __slots__ = ("glimpse",)
+    __slots__ = ("_images", "_tail", "glimpse")
 
     media: tuple[bytes, ...] = ()
 
-    def __init__(self) -> None:
+    def __init__(self, *, images: bool = False) -> None:
+        """Args: images: the answer's tokens are images, where it does not say otherwise."""
         self.glimpse = Glimpse()
+        self._images = images
+        self._tail = Tail()
 
     def feed(self, data: bytes) -> bytes:
         self.glimpse.chunks += 1
+        self._tail.feed(data)
         return data
 
     def finish(self) -> bytes:
         # The transport has checked that the body is whole.
+        self.glimpse.usage = self._tail.usage(images=self._images)
         self.glimpse.finish_reason = "stop"
         self.glimpse.ended = True
         return b""
@@ -195,6 +201,7 @@ class TranslatedReader:
                 glimpse.finish_reason = event.reason.value
             elif isinstance(event, UsageReport):
                 glimpse.usage = event.usage
+                glimpse.engine = event.engine or glimpse.engine
             elif isinstance(event, Begin):
                 glimpse.model = event.model
                 if not event.created:

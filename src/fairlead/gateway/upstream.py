@@ -17,13 +17,13 @@ from fairlead import __version__
 from fairlead import config as cfg
 from fairlead.errors import ConfigError
 from fairlead.net.client import Origin
+from fairlead.net.sigv4 import Credentials, sign
 from fairlead.providers.anthropic import AnthropicUpstream
 from fairlead.providers.bedrock import BedrockUpstream
 from fairlead.providers.dialect import UpstreamDialect
 from fairlead.providers.embeddings import EmbeddingsDialect, GeminiEmbeddings, bedrock_embeddings
 from fairlead.providers.gemini import GeminiUpstream
 from fairlead.providers.openai_chat import COMPATIBLE, ENGINE, OPENAI, Flavour, OpenAIChatUpstream
-from fairlead.providers.sigv4 import Credentials, sign
 
 _OPENAI_NATIVE: Final = frozenset(
     {

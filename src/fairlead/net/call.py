@@ -166,6 +166,7 @@ class Call:
         "received",
         "started",
         "started_at",
+        "tap",
     )
 
     def __init__(self, hub: Hub, out: Outlet, head: Head, started_at: float) -> None:
@@ -187,6 +188,8 @@ class Call:
         """The connection outlives this call; known once the answer has started."""
         self.bytes_out = 0
         """Bytes of the answer's body so far, without their framing."""
+        self.tap: Callable[[bytes], None] | None = None
+        """Sees the answer's body, in the pieces it is sent in; None for nobody."""
         self._beat: _Beat | None = None
         self._framing = _LENGTH
         self._left = 0
@@ -211,6 +214,8 @@ class Call:
             raise RuntimeError("an answer has begun")
         if self._beat is not None:
             self.quiet()
+        if self.tap is not None:
+            self.tap(body)
         self.started = self.ended = True
         connection = self._settle()
         length = len(body)
@@ -242,6 +247,8 @@ class Call:
         """Send one piece of a streamed answer. To a client that has left, nothing is sent."""
         if self._beat is not None:
             self.quiet()
+        if self.tap is not None:
+            self.tap(data)
         if self._framing == _CHUNKS and data and self.started and not (self._opening or self.ended):
             out = self._out
             if not out.gone:

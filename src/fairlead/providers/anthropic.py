@@ -17,7 +17,7 @@ from fairlead.providers.anthropic_watch import AnthropicWatcher, glance
 from fairlead.providers.chat import Answer, ChatRequest
 from fairlead.providers.dialect import Outgoing
 from fairlead.providers.estimate import estimate_input_tokens
-from fairlead.types import Failure, Headers
+from fairlead.types import Failure, Headers, Usage
 
 __all__ = ["AnthropicClient", "AnthropicUpstream", "AnthropicWatcher", "glance"]
 
@@ -42,6 +42,9 @@ class AnthropicUpstream:
 
     def failure(self, status: int, headers: Headers, body: bytes) -> Failure:
         return anthropic_errors.failure(status, headers, body)
+
+    def usage(self, body: bytes) -> Usage | None:
+        return anthropic_answer.reported(body)
 
 
 class AnthropicClient:

@@ -27,6 +27,7 @@ from fairlead.providers.chat import (
     ToolCallPart,
 )
 from fairlead.providers.raw import object_of, text_of
+from fairlead.providers.tier import tier_of
 from fairlead.providers.tool_ids import ANTHROPIC, fit
 from fairlead.types import Headers, Usage
 
@@ -63,10 +64,12 @@ def usage_of(*reports: wire.Usage | None) -> Usage | None:
     """Neutral usage of successive reports; counts are cumulative, so a later one replaces an earlier."""
     said = False
     plain = output = read = write = write_1h = thinking = 0
+    tier = ""
     for report in reports:
         if report is None:
             continue
         said = True
+        tier = _tier(report) or tier
         if report.input_tokens is not None:
             plain = report.input_tokens
         if report.output_tokens is not None:
@@ -88,7 +91,31 @@ def usage_of(*reports: wire.Usage | None) -> Usage | None:
         cache_write_tokens=write,
         cache_write_1h_tokens=write_1h,
         reasoning_tokens=thinking,
+        service_tier=tier,
     )
+
+
+def _tier(report: wire.Usage) -> str:
+    """What decides the price: the tier, fast mode, and where the model ran."""
+    tier = tier_of(report.service_tier)
+    fast = "fast" if report.speed == "fast" else ""
+    place = "us" if report.inference_geo == "us" else ""
+    return "+".join(filter(None, (tier, fast, place)))
+
+
+class _Reported(msgspec.Struct, frozen=True, kw_only=True):
+    usage: wire.Usage | None = None
+
+
+_reported_decoder: Final = msgspec.json.Decoder(_Reported)
+
+
+def reported(body: bytes) -> Usage | None:
+    """The usage of a message that holds what cannot be used."""
+    try:
+        return usage_of(_reported_decoder.decode(body).usage)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def usage_fields(usage: Usage | None) -> dict[str, object]:

@@ -133,12 +133,12 @@ def glance(body: bytes) -> Glimpse:
             found = Failure(kind=FailureKind.BAD_ANSWER, message=message)
         glimpse.failure = found
         return glimpse
+    glimpse.usage = usage_of(answer.usage)
     if answer.stop_reason is None:
         glimpse.failure = Failure(kind=FailureKind.CUT, message="the upstream's answer has no stop_reason")
         return glimpse
     glimpse.model = answer.model
     glimpse.finish_reason = answer.stop_reason
-    glimpse.usage = usage_of(answer.usage)
     glimpse.chunks = len(answer.content)
     glimpse.ended = True
     return glimpse

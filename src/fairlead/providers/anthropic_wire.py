@@ -233,6 +233,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cache_creation: CacheCreation | None = None
     output_tokens_details: OutputTokensDetails | None = None
     service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

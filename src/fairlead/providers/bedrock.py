@@ -12,7 +12,7 @@ from fairlead.providers import bedrock_answer, bedrock_errors, bedrock_request
 from fairlead.providers.bedrock_answer import BedrockStreamDecoder
 from fairlead.providers.chat import Answer, ChatRequest
 from fairlead.providers.dialect import Outgoing
-from fairlead.types import Failure, Headers
+from fairlead.types import Failure, Headers, Usage
 
 __all__ = ["BedrockUpstream"]
 
@@ -33,3 +33,6 @@ class BedrockUpstream:
 
     def failure(self, status: int, headers: Headers, body: bytes) -> Failure:
         return bedrock_errors.failure(status, headers, body)
+
+    def usage(self, body: bytes) -> Usage | None:
+        return bedrock_answer.reported(body)

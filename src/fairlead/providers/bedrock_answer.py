@@ -37,6 +37,7 @@ from fairlead.providers.chat import (
 )
 from fairlead.providers.eventstream import EventStreamParser, Message
 from fairlead.providers.raw import text_of
+from fairlead.providers.tier import tier_of
 from fairlead.types import Failure, FailureKind, Headers, Usage
 
 _answer_decoder: Final = msgspec.json.Decoder(wire.Answer)
@@ -55,7 +56,7 @@ _BROKEN: Final = frozenset({"malformed_model_output", "malformed_tool_use"})
 """The model's output was unusable: another try, or another model, may do better."""
 
 
-def usage_of(usage: wire.Usage | None) -> Usage | None:
+def usage_of(usage: wire.Usage | None, tier: wire.ServiceTier | None) -> Usage | None:
     """Neutral usage; thinking is part of the output and not told apart."""
     if usage is None:
         return None
@@ -67,7 +68,25 @@ def usage_of(usage: wire.Usage | None) -> Usage | None:
         cache_read_tokens=read,
         cache_write_tokens=write,
         cache_write_1h_tokens=min(hour, write),
+        service_tier=tier_of(tier.type) if tier is not None else "",
     )
+
+
+class _Reported(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    usage: wire.Usage | None = None
+    service_tier: wire.ServiceTier | None = None
+
+
+_reported_decoder: Final = msgspec.json.Decoder(_Reported)
+
+
+def reported(body: bytes) -> Usage | None:
+    """The usage of an answer that holds what cannot be used."""
+    try:
+        answer = _reported_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return usage_of(answer.usage, answer.service_tier)
 
 
 def decode(body: bytes, headers: Headers) -> Answer:
@@ -94,7 +113,7 @@ def decode(body: bytes, headers: Headers) -> Answer:
         model="",
         created=date_of(headers),
         choices=(choice,),
-        usage=usage_of(answer.usage),
+        usage=usage_of(answer.usage, answer.service_tier),
         service_tier=answer.service_tier.type if answer.service_tier else None,
     )
 
@@ -161,7 +180,7 @@ class BedrockStreamDecoder:
             case "messageStop":
                 self._finish(payload, found)
             case "metadata":
-                usage = usage_of(payload.usage)
+                usage = usage_of(payload.usage, payload.service_tier)
                 if usage is not None:
                     found.append(UsageReport(usage=usage))
                 self._ended = True

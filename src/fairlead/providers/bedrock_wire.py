@@ -226,6 +226,7 @@ class StreamPayload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     delta: Delta | None = None
     stop_reason: str | None = None
     usage: Usage | None = None
+    service_tier: ServiceTier | None = None
     additional_model_response_fields: ModelFields | None = None
     message: str | None = None
     """Of an exception."""

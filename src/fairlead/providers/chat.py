@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from fairlead.types import Failure, Usage
+from fairlead.types import EngineTimes, Failure, Usage
 
 
 class CacheHint(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,6 +202,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None
     system_fingerprint: str | None = None
     service_tier: str | None = None
+    engine: EngineTimes | None = None
+    """What the engine tells of its own work."""
 
 
 # --- streams ------------------------------------------------------------------------------------
@@ -264,6 +266,8 @@ class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
     """Usage so far; a later report replaces an earlier one."""
 
     usage: Usage
+    engine: EngineTimes | None = None
+    """What the engine tells of its own work."""
 
 
 class StreamError(msgspec.Struct, frozen=True, kw_only=True):

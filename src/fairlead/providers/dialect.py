@@ -14,7 +14,7 @@ import msgspec
 
 from fairlead.errors import FairleadError
 from fairlead.providers.chat import Answer, ChatRequest, Event
-from fairlead.types import Failure, Headers, Usage
+from fairlead.types import EngineTimes, Failure, Headers, Usage
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
 class Glimpse:
     """What a watcher has learned of a same-dialect answer so far. Mutable, one per attempt."""
 
-    __slots__ = ("chunks", "ended", "failure", "finish_reason", "model", "usage")
+    __slots__ = ("chunks", "ended", "engine", "failure", "finish_reason", "model", "usage")
 
     def __init__(self) -> None:
         self.chunks = 0
@@ -43,6 +43,8 @@ class Glimpse:
         self.ended = False
         """The dialect's own end mark was seen."""
         self.model = ""
+        self.engine: EngineTimes | None = None
+        """What the engine tells of its own work."""
 
 
 class Watcher(Protocol):
@@ -99,6 +101,10 @@ class UpstreamDialect(Protocol):
 
     def failure(self, status: int, headers: Headers, body: bytes) -> Failure:
         """What a non-2xx answer (or an error object in a 200) means."""
+        ...
+
+    def usage(self, body: bytes) -> Usage | None:
+        """What a whole answer reports that `decode` refused; None when it reports nothing."""
         ...
 
 

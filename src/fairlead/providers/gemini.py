@@ -10,7 +10,7 @@ from fairlead.providers import gemini_answer, gemini_errors, gemini_request
 from fairlead.providers.chat import Answer, ChatRequest
 from fairlead.providers.dialect import Outgoing
 from fairlead.providers.gemini_answer import GeminiStreamDecoder
-from fairlead.types import Failure, Headers
+from fairlead.types import Failure, Headers, Usage
 
 __all__ = ["GeminiUpstream"]
 
@@ -31,3 +31,6 @@ class GeminiUpstream:
 
     def failure(self, status: int, headers: Headers, body: bytes) -> Failure:
         return gemini_errors.failure(status, headers, body)
+
+    def usage(self, body: bytes) -> Usage | None:
+        return gemini_answer.reported(body)

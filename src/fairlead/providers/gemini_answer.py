@@ -44,6 +44,7 @@ from fairlead.providers.gemini_request import PROVIDER
 from fairlead.providers.opaque import seal
 from fairlead.providers.openai_sse import EventBuffer, data_of, events
 from fairlead.providers.raw import present, text_of
+from fairlead.providers.tier import tier_of
 from fairlead.types import Failure, FailureKind, Headers, Usage
 
 _response_decoder: Final = msgspec.json.Decoder(wire.Response)
@@ -79,13 +80,33 @@ def usage_of(usage: wire.UsageMetadata | None) -> Usage | None:
         output_tokens=usage.candidates_token_count + usage.thoughts_token_count,
         cache_read_tokens=usage.cached_content_token_count,
         reasoning_tokens=usage.thoughts_token_count,
-        audio_input_tokens=_audio(usage.prompt_tokens_details),
-        audio_output_tokens=_audio(usage.candidates_tokens_details),
+        audio_input_tokens=_of("AUDIO", usage.prompt_tokens_details)
+        + _of("AUDIO", usage.tool_use_prompt_tokens_details),
+        audio_output_tokens=_of("AUDIO", usage.candidates_tokens_details),
+        cache_read_audio_tokens=_of("AUDIO", usage.cache_tokens_details),
+        image_input_tokens=_of("IMAGE", usage.prompt_tokens_details),
+        image_output_tokens=_of("IMAGE", usage.candidates_tokens_details),
+        service_tier=tier_of(usage.service_tier, usage.traffic_type),
     )
 
 
-def _audio(details: list[wire.ModalityTokens] | None) -> int:
-    return sum(detail.token_count for detail in details or () if detail.modality == "AUDIO")
+def _of(modality: str, details: list[wire.ModalityTokens] | None) -> int:
+    return sum(detail.token_count for detail in details or () if detail.modality == modality)
+
+
+class _Reported(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    usage_metadata: wire.UsageMetadata | None = None
+
+
+_reported_decoder: Final = msgspec.json.Decoder(_Reported)
+
+
+def reported(body: bytes) -> Usage | None:
+    """The usage of an answer that holds what cannot be used."""
+    try:
+        return usage_of(_reported_decoder.decode(body).usage_metadata)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def decode(body: bytes, headers: Headers) -> Answer:

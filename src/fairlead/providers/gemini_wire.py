@@ -137,6 +137,10 @@ class UsageMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tool_use_prompt_token_count: int = 0
     prompt_tokens_details: list[ModalityTokens] | None = None
     candidates_tokens_details: list[ModalityTokens] | None = None
+    cache_tokens_details: list[ModalityTokens] | None = None
+    tool_use_prompt_tokens_details: list[ModalityTokens] | None = None
+    service_tier: str | None = None
+    traffic_type: str | None = None
 
 
 class QuotaViolation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -198,6 +198,25 @@ def stream_of_whole(api: str, body: bytes, *, include_usage: bool, request_id: s
         return None
 
 
+def rewritten(source: str, body: bytes, target: str, request_id: str) -> bytes | None:
+    """The whole answer of one API as that of another; None when it cannot be made without loss.
+
+    Args:
+        source: the API that `body` is of, one of `STREAMED` but `responses`, as is `target`.
+        body: a whole answer.
+        target: the API whose client gets it.
+        request_id: ours, for an answer without an id.
+    """
+    codec = _CODECS[source]
+    try:
+        if not codec.carries(_object.decode(body)):
+            return None
+        answer = codec.decode(body)
+        return _CODECS[target].render(answer, _request(answer), request_id)
+    except _UNREADABLE:
+        return None
+
+
 def _request(answer: Answer, *, include_usage: bool = True) -> ChatRequest:
     """As much of a request as rendering looks at."""
     choices = max((choice.index for choice in answer.choices), default=0) + 1

@@ -17,8 +17,9 @@ from fairlead.providers.openai_chat_encode import encode_chat
 from fairlead.providers.openai_chat_parse import parse_chat
 from fairlead.providers.openai_chat_render import ChatEncoder
 from fairlead.providers.openai_flavour import COMPATIBLE, ENGINE, OPENAI, Flavour
+from fairlead.providers.openai_usage import reported
 from fairlead.providers.openai_watch import ChatWatcher, glance
-from fairlead.types import Failure, Headers
+from fairlead.types import Failure, Headers, Usage
 
 __all__ = [
     "COMPATIBLE",
@@ -57,6 +58,10 @@ class OpenAIChatUpstream:
     def failure(self, status: int, headers: Headers, body: bytes) -> Failure:
         """See `UpstreamDialect.failure`."""
         return openai_errors.failure_of(status, headers, body)
+
+    def usage(self, body: bytes) -> Usage | None:
+        """See `UpstreamDialect.usage`."""
+        return reported(body)
 
 
 class OpenAIChatClient:

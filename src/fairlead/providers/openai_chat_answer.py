@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from fairlead.errors import BadUpstreamAnswer
+from fairlead.providers import engine_times
 from fairlead.providers.chat import (
     Answer,
     Choice,
@@ -105,7 +106,7 @@ class GroqExtension(msgspec.Struct, frozen=True, kw_only=True):
     usage: msgspec.Raw = NOTHING
 
 
-class WireAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class WireAnswer(engine_times.Marks, frozen=True, kw_only=True):
     """A whole answer, or one chunk of a stream."""
 
     id: str | None = None
@@ -135,7 +136,7 @@ def decode_answer(body: bytes) -> Answer:
     if not wire.choices:
         raise BadUpstreamAnswer("the upstream's answer has no choices")
     stem = stem_of(wire)
-    usage = read_usage(wire.usage)
+    usage = read_usage(wire.usage, wire.service_tier)
     if usage is None and wire.x_groq is not None:
         usage = read_usage(wire.x_groq.usage)
     return Answer(
@@ -146,6 +147,7 @@ def decode_answer(body: bytes) -> Answer:
         usage=usage,
         system_fingerprint=wire.system_fingerprint,
         service_tier=wire.service_tier,
+        engine=engine_times.read(body),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from fairlead.errors import BadUpstreamAnswer
+from fairlead.providers import engine_times
 from fairlead.providers.chat import (
     Begin,
     End,
@@ -160,20 +161,20 @@ class ChatDecoder:
         if is_error(wire.error, wire.object):
             self._fail(failure_in_stream(data), out)
             return
-        self._chunk(wire, out)
+        self._chunk(wire, data, out)
 
     def _fail(self, failure: Failure, out: list[Event]) -> None:
         self._over = True
         out.append(StreamError(failure=failure))
 
-    def _chunk(self, wire: WireAnswer, out: list[Event]) -> None:
+    def _chunk(self, wire: WireAnswer, data: bytes, out: list[Event]) -> None:
         choices = wire.choices or []
         # Azure opens with a chunk that has neither id nor choices, only what its filter says.
         if not self._begun and (wire.id or choices):
             self._begun = True
             self._stem = stem_of(wire)
             out.append(Begin(id=wire.id or "", model=wire.model or "", created=int(wire.created or 0)))
-        usage = read_usage(wire.usage)
+        usage = read_usage(wire.usage, wire.service_tier)
         if usage is None and wire.x_groq is not None:
             usage = read_usage(wire.x_groq.usage)
         for choice in choices:
@@ -183,7 +184,7 @@ class ChatDecoder:
             self._choice(choice, out)
             usage = usage or read_usage(choice.usage)
         if usage is not None:
-            out.append(UsageReport(usage=usage))
+            out.append(UsageReport(usage=usage, engine=engine_times.read(data)))
 
     def _choice(self, choice: WireChoice, out: list[Event]) -> None:
         index = choice.index

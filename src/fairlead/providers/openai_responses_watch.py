@@ -29,6 +29,7 @@ class _Response(msgspec.Struct, frozen=True, kw_only=True):
     status: str | None = None
     model: str | None = None
     usage: msgspec.Raw = NOTHING
+    service_tier: str | None = None
     error: msgspec.Raw = NOTHING
     incomplete_details: _Details | None = None
     object: str | None = None
@@ -148,7 +149,7 @@ def glance(body: bytes) -> Glimpse:
 def _take(glimpse: Glimpse, response: _Response) -> None:
     """Learn from a `response` object."""
     glimpse.model = response.model or glimpse.model
-    glimpse.usage = read_usage(response.usage) or glimpse.usage
+    glimpse.usage = read_usage(response.usage, response.service_tier) or glimpse.usage
     match response.status:
         case "completed":
             glimpse.finish_reason = "completed"

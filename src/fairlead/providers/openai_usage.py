@@ -2,6 +2,7 @@
 
 The same numbers have many spellings. Read here: OpenAI's chat, completions and
 embeddings (`prompt_tokens`, with details), the Responses API (`input_tokens`),
+images and transcriptions (which may count seconds),
 DeepSeek's `prompt_cache_hit_tokens`, Moonshot's `cached_tokens`, SGLang's
 `reasoning_tokens` beside the counts, and xAI, whose `completion_tokens` leave
 reasoning out while `total_tokens` has it.
@@ -13,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from fairlead.providers.raw import present
+from fairlead.providers.raw import NOTHING, present
+from fairlead.providers.tier import tier_of
 from fairlead.types import Usage
 
 
@@ -23,6 +25,7 @@ class InputDetails(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     audio_tokens: int | None = None
+    image_tokens: int | None = None
 
 
 class OutputDetails(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -30,6 +33,7 @@ class OutputDetails(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     reasoning_tokens: int | None = None
     audio_tokens: int | None = None
+    image_tokens: int | None = None
 
 
 class WireUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,15 +51,35 @@ class WireUsage(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens_details: InputDetails | None = None
     completion_tokens_details: OutputDetails | None = None
     output_tokens_details: OutputDetails | None = None
+    input_token_details: InputDetails | None = None
+    seconds: float | None = None
+
+
+class _Reported(msgspec.Struct, frozen=True, kw_only=True):
+    usage: msgspec.Raw = NOTHING
+    service_tier: msgspec.Raw = NOTHING
 
 
 _DECODER: Final = msgspec.json.Decoder(WireUsage, strict=False)
+_MOST_S: Final = 1e9
 _NO_INPUT: Final = InputDetails()
 _NO_OUTPUT: Final = OutputDetails()
 
 
-def read_usage(value: msgspec.Raw) -> Usage | None:
+def reported(body: bytes) -> Usage | None:
+    """The usage of an answer that holds what cannot be used."""
+    try:
+        answer = msgspec.json.decode(body, type=_Reported)
+        tier = msgspec.json.decode(answer.service_tier) if present(answer.service_tier) is not None else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return read_usage(answer.usage, tier if isinstance(tier, str) else None)
+
+
+def read_usage(value: msgspec.Raw, service_tier: str | None = None) -> Usage | None:
     """A usage object; None when it is absent, null, or holds no count we know.
+
+    `service_tier` stands beside it in an answer.
 
     Usage is told beside an answer that is otherwise whole, so one that cannot
     be read is no reason to fail the answer.
@@ -68,13 +92,14 @@ def read_usage(value: msgspec.Raw) -> Usage | None:
     except msgspec.DecodeError:
         return None
     if wire.prompt_tokens is None and wire.input_tokens is None and wire.total_tokens is None:
-        return None
-    return normalised(wire)
+        seconds = wire.seconds
+        return Usage(audio_s=seconds) if seconds is not None and 0 <= seconds < _MOST_S else None
+    return normalised(wire, tier_of(service_tier) if service_tier else "")
 
 
-def normalised(wire: WireUsage) -> Usage:
+def normalised(wire: WireUsage, tier: str = "") -> Usage:
     """The counts with our meaning: input includes cached, output includes reasoning."""
-    into = wire.prompt_tokens_details or wire.input_tokens_details or _NO_INPUT
+    into = wire.prompt_tokens_details or wire.input_tokens_details or wire.input_token_details or _NO_INPUT
     out = wire.completion_tokens_details or wire.output_tokens_details or _NO_OUTPUT
     output_tokens = _count(wire.completion_tokens, wire.output_tokens)
     total_tokens = _count(wire.total_tokens)
@@ -94,11 +119,18 @@ def normalised(wire: WireUsage) -> Usage:
         reasoning_tokens=reasoning_tokens,
         audio_input_tokens=_count(into.audio_tokens),
         audio_output_tokens=_count(out.audio_tokens),
+        image_input_tokens=_count(into.image_tokens),
+        image_output_tokens=_count(out.image_tokens),
+        service_tier=tier,
     )
 
 
 def detailed(
-    input_tokens: int, output_tokens: int, into: InputDetails | None, out: OutputDetails | None
+    input_tokens: int,
+    output_tokens: int,
+    into: InputDetails | None,
+    out: OutputDetails | None,
+    service_tier: str | None,
 ) -> Usage:
     """The counts of a plain report with OpenAI's details."""
     into, out = into or _NO_INPUT, out or _NO_OUTPUT
@@ -110,6 +142,9 @@ def detailed(
         reasoning_tokens=_count(out.reasoning_tokens),
         audio_input_tokens=_count(into.audio_tokens),
         audio_output_tokens=_count(out.audio_tokens),
+        image_input_tokens=_count(into.image_tokens),
+        image_output_tokens=_count(out.image_tokens),
+        service_tier=tier_of(service_tier) if service_tier else "",
     )
 
 

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from fairlead.errors import BadUpstreamAnswer
+from fairlead.providers import engine_times
 from fairlead.providers.dialect import Glimpse
 from fairlead.providers.openai_errors import failure_in_stream, failure_of, is_error
 from fairlead.providers.openai_sse import DONE, EventBuffer, data_of, events, named
@@ -66,17 +67,19 @@ class _Extension(msgspec.Struct, frozen=True, kw_only=True):
     usage: msgspec.Raw = NOTHING
 
 
-class _Full(msgspec.Struct, frozen=True, kw_only=True):
+class _Full(engine_times.Marks, frozen=True, kw_only=True):
     """The first events and the last, once more and in full."""
 
     model: str | None = None
     choices: list[_ChoiceParts] | None = None
     usage: msgspec.Raw = NOTHING
+    service_tier: str | None = None
     x_groq: _Extension | None = None
 
 
 _SEEN: Final = msgspec.json.Decoder(_Seen)
 _FULL: Final = msgspec.json.Decoder(_Full)
+_GROQ_MARK: Final = b'"queue_time"'
 _EMPTY: Final = (b"", b"null", b'""', b"[]", b"{}")
 
 
@@ -182,6 +185,8 @@ class ChatWatcher:
             # Once content has begun, whatever looks like it counts, as it does on the fast path.
             glimpse.chunks += 1
         glimpse.usage = _usage(full) or glimpse.usage
+        if full.timed or (full.usage is not NOTHING and _GROQ_MARK in bytes(full.usage)):
+            glimpse.engine = engine_times.read(data) or glimpse.engine
         return not (self._strip_usage and not seen.choices and seen.usage is not None)
 
 
@@ -274,12 +279,14 @@ class _PlainUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cached_tokens: int | None = None
     prompt_cache_hit_tokens: int | None = None
     reasoning_tokens: int | None = None
+    queue_time: msgspec.Raw = NOTHING
 
 
-class _PlainAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class _PlainAnswer(engine_times.Marks, frozen=True, kw_only=True, gc=False):
     choices: list[_PlainChoice]
     usage: _PlainUsage
     model: str = ""
+    service_tier: str | None = None
     error: msgspec.Raw | None = None
     object: str = ""
 
@@ -324,10 +331,19 @@ def _plain_glance(body: bytes) -> Glimpse | None:
     glimpse.chunks = 1
     glimpse.ended = True
     into, out = usage.prompt_tokens_details, usage.completion_tokens_details
-    if into is None and out is None:
+    if into is None and out is None and answer.service_tier is None:
         glimpse.usage = Usage(input_tokens=prompt, output_tokens=completion)
     else:
-        glimpse.usage = detailed(prompt, completion, into, out)
+        glimpse.usage = detailed(prompt, completion, into, out, answer.service_tier)
+    # Not `answer.timed`, as nearly every answer comes by here.
+    if (
+        answer.metrics is not NOTHING
+        or answer.timings is not NOTHING
+        or answer.time_info is not NOTHING
+        or answer.eval_duration is not NOTHING
+        or usage.queue_time is not NOTHING
+    ):
+        glimpse.engine = engine_times.read(body)
     return glimpse
 
 
@@ -354,6 +370,8 @@ def _full_glance(body: bytes) -> Glimpse:
     if glimpse.finish_reason in BROKEN_OFF:
         glimpse.failure = broken_off(glimpse.finish_reason)
     glimpse.usage = _usage(full)
+    if full.timed or (full.usage is not NOTHING and _GROQ_MARK in bytes(full.usage)):
+        glimpse.engine = engine_times.read(body)
     glimpse.chunks = 1 if any(_has_content(choice) for choice in full.choices or ()) else 0
     glimpse.ended = glimpse.failure is None
     return glimpse
@@ -367,7 +385,7 @@ def broken_off(reason: str) -> Failure:
 
 
 def _usage(full: _Full) -> Usage | None:
-    usage = read_usage(full.usage)
+    usage = read_usage(full.usage, full.service_tier)
     if usage is None and full.x_groq is not None:
         usage = read_usage(full.x_groq.usage)
     if usage is None:

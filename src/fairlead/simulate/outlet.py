@@ -24,6 +24,7 @@ from fairlead.simulate.shapes import (
     error_object,
     filler_event,
 )
+from fairlead.simulate.times import Times
 
 _JSON = b"content-type: application/json\r\n"
 _HTML = b"content-type: text/html; charset=utf-8\r\n"
@@ -42,10 +43,11 @@ class AnswerOver(Exception):
 class Outlet:
     """One answer on its way out."""
 
-    def __init__(self, call: Call, fault: Fault | None, shape: Shape) -> None:
+    def __init__(self, call: Call, fault: Fault | None, shape: Shape, times: Times | None = None) -> None:
         self._call = call
         self._fault = fault
         self._shape: Shape = shape
+        self._times = times
         self._sent = 0
         self._next_at = 0.0
 
@@ -135,6 +137,8 @@ class Outlet:
         fault = self._fault
         if fault is not None:
             await self._before(fault, data, kind)
+        if kind == "token" and self._times is not None:
+            self._times.sent()
         await self._write(data)
         if kind == "token":
             self._sent += 1

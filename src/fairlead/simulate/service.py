@@ -18,6 +18,7 @@ from fairlead.simulate.faults import Fault, FaultBook
 from fairlead.simulate.metrics import Metrics
 from fairlead.simulate.pump import Job, Pump
 from fairlead.simulate.text import Ask, Reply, answer
+from fairlead.simulate.times import TimesBook
 from fairlead.simulate.tokens import block_hashes, tokenize
 
 DialectName = Literal["openai", "anthropic", "gemini", "bedrock"]
@@ -41,6 +42,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """When set, requests must carry it."""
     embedding_dimensions: int = 384
     faults: tuple[Fault, ...] = ()
+    keep_times: int = 0
+    """For so many of the latest answers, keep when each token was sent: `GET /simulate/times`."""
 
 
 def friendly_config(*models: str) -> EngineConfig:
@@ -104,6 +107,7 @@ class Service:
         self.metrics = Metrics(config.models[0], self.engine)
         self.pump = Pump(self.engine, self.metrics, loop)
         self.faults = FaultBook(faults_changed)
+        self.times = TimesBook(config.keep_times)
         self._serial = itertools.count()
         self._random = random.Random()  # noqa: S311 - ids and fault rolls of a simulator, not secrets
         for fault in config.faults:

@@ -83,6 +83,7 @@ class Surface:
         self._routes: dict[str, dict[str, Route]] = {
             "/health": {"GET": self._health},
             "/metrics": {"GET": self._metrics},
+            "/simulate/times": {"GET": self._list_times},
             "/simulate/fault": {
                 "GET": self._list_faults,
                 "POST": self._set_fault,
@@ -186,9 +187,10 @@ class Surface:
 
     async def _outlet(self, call: Call, model: str, *, stream: bool = False) -> Outlet:
         """Where the answer goes, after what a fault does before any work."""
+        times = self._service.times.begin(call.head.headers.get(b"x-request-id", b"").decode("latin-1"))
         asked = call.head.headers.get(b"x-simulate-fault")
         fault = self._service.fault_for(model) if asked is None else parse(asked.decode("latin-1"))
-        outlet = Outlet(call, fault, self._shape)
+        outlet = Outlet(call, fault, self._shape, times)
         await outlet.strike_early(stream=stream)
         return outlet
 
@@ -387,6 +389,10 @@ class Surface:
     async def _list_faults(self, call: Call) -> None:
         self._local_only(call)
         self._control(call, {"data": self._service.faults.listed(self._service.loop.time())})
+
+    async def _list_times(self, call: Call) -> None:
+        self._local_only(call)
+        self._control(call, {"data": self._service.times.listed()})
 
     async def _set_fault(self, call: Call) -> None:
         self._local_only(call)

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from fairlead.errors import StatementRejected, StorageUnusable
-from fairlead.storage.ports import Database
+from fairlead.storage.ports import Database, Value
 
 _FILE_NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _TOKEN: Final = re.compile(
@@ -80,16 +80,35 @@ def split(script: str) -> list[str]:
     return [statement for statement in statements if statement]
 
 
-async def migrate(database: Database, known: list[Migration], *, now: float, name: str) -> int:
+async def migrate(
+    database: Database,
+    known: list[Migration],
+    *,
+    now: float,
+    name: str,
+    guard: tuple[str, tuple[Value, ...]] | None = None,
+) -> int:
     """Apply what is missing and return how many migrations this call applied.
 
-    Safe to run by any number of processes at once. `name` is the store's, for messages.
+    Safe to run by any number of processes at once.
+
+    Args:
+        database: to be brought up to date.
+        known: the migrations, in order.
+        now: Unix seconds.
+        name: the store's, for messages.
+        guard: a statement that every transaction begins with: it takes the lock of an engine on which
+            two processes cannot make the same table at once.
 
     Raises:
         StorageUnusable: the schema is newer than this code, or an applied migration was edited.
         StorageError: the store failed; what was applied until then stays applied.
     """
-    await database.execute(_CREATE_TABLE)
+    first = [guard] if guard is not None else []
+    if guard is None:
+        await database.execute(_CREATE_TABLE)  # waits for nobody when the table is there
+    else:
+        await database.transaction([guard, (_CREATE_TABLE, ())])
     applied = await _applied(database)
     _refuse_unknown(applied, known, name)
     count = 0
@@ -98,7 +117,7 @@ async def migrate(database: Database, known: list[Migration], *, now: float, nam
             continue
         record = (_RECORD, (step.version, step.name, step.digest, now))
         try:
-            await database.transaction([record, *((statement, ()) for statement in step.statements)])
+            await database.transaction([*first, record, *((statement, ()) for statement in step.statements)])
             count += 1
         except StatementRejected:
             # Either somebody else applied it meanwhile, or its SQL is wrong: the table knows.

@@ -7,7 +7,7 @@ Features hold their own SQL, in the subset that every engine accepts, with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Value = str | int | float | bytes | None
 Row = tuple[Value, ...]
@@ -34,4 +34,13 @@ class Database(Protocol):
 
     async def close(self) -> None:
         """Finish what is under way and close."""
+        ...
+
+
+@runtime_checkable
+class Trims(Protocol):
+    """A database in a file of its own, which does not shrink by itself when rows are deleted."""
+
+    async def trim(self) -> int:
+        """Give some unused space back to the file system; the bytes given back, 0 when none is left."""
         ...

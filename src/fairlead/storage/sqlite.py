@@ -38,6 +38,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _READERS: Final = 4
+_TRIM_PAGES: Final = 1024
+"""Pages given back at a time: 4 MB, some ten milliseconds."""
+_INCREMENTAL: Final = 2
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 """A log that grew past this during a long read is cut back at the next checkpoint."""
 
@@ -142,6 +145,13 @@ class SqliteDatabase:
         """
         return await self._call(self._write_pool, self._transaction, statements)
 
+    async def trim(self) -> int:
+        """Give up to 4 MB of unused pages back to the file system; the bytes given back.
+
+        0 for a file that was made without `auto_vacuum`: it keeps its size, and uses the space again.
+        """
+        return await self._call(self._write_pool, self._trim)
+
     async def close(self) -> None:
         """Finish what is under way and close. Calls made afterwards raise StorageError."""
         if self._closed:
@@ -199,6 +209,8 @@ class SqliteDatabase:
         return connection
 
     def _write_ahead(self, connection: sqlite3.Connection) -> None:
+        # Of an empty file only: one with tables keeps what it was made with.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA synchronous = FULL" if self._durable else "PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
         deadline = time.monotonic() + self._busy_timeout_s
@@ -257,6 +269,18 @@ class SqliteDatabase:
     def _transaction(self, statements: Sequence[tuple[str, Sequence[Value]]]) -> list[int]:
         with _immediate(self._connection()) as connection:
             return [max(0, connection.execute(sql, params).rowcount) for sql, params in statements]
+
+    def _trim(self) -> int:
+        connection = self._connection()
+        if self._number("auto_vacuum") != _INCREMENTAL:
+            return 0
+        before = self._number("freelist_count")
+        # A page is given back at each step, and `execute` makes one step: there is no row to fetch.
+        connection.executescript(f"PRAGMA incremental_vacuum({_TRIM_PAGES})")
+        return (before - self._number("freelist_count")) * self._number("page_size")
+
+    def _number(self, pragma: str) -> int:
+        return int(self._connection().execute(f"PRAGMA {pragma}").fetchone()[0])
 
     def _connection(self) -> sqlite3.Connection:
         assert self._writer is not None, "opened by `open`"

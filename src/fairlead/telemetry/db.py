@@ -12,6 +12,7 @@ search over a month, or the deletion of one, neither fills memory nor keeps
 others waiting.
 
 Writing twice is harmless: a row whose id is there already is left as it is.
+With each chunk of rows goes what `rollup_db` makes roll-ups of.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal, cast
@@ -28,7 +30,9 @@ import msgspec
 from fairlead.errors import InvalidRequest, NotFound, StatementRejected
 from fairlead.storage.ports import Database, Row, Value
 from fairlead.telemetry.labels import LONGEST, clean
-from fairlead.types import Attempt, LimitFact, Outcome, RequestRecord, Usage
+from fairlead.telemetry.rollup import COLUMNS as ROLLED_UP
+from fairlead.telemetry.rollup import Batch, batch_of
+from fairlead.types import ITL_BOUNDS_S, Attempt, LimitFact, Outcome, RequestRecord, Usage
 
 _log: Final = logging.getLogger(__name__)
 
@@ -44,11 +48,18 @@ _SIZES: Final = (512, 64, 8, 1)
 """Rows per statement. Few distinct statements, so that all stay prepared; 512 * 18 parameters are
 within SQLite's and Postgres' limits."""
 _INSERTS: Final = {
-    size: f"INSERT INTO requests ({', '.join(_COLUMNS)}) VALUES "  # noqa: S608  # constants only
-    + ", ".join(["(" + ", ".join("?" * _WIDTH) + ")"] * size)
+    size: f"INSERT INTO requests ({', '.join(_COLUMNS)}, rolled_up) VALUES "  # noqa: S608  # constants only
+    + ", ".join(["(" + ", ".join("?" * _WIDTH) + ", 1)"] * size)
     + " ON CONFLICT (id) DO NOTHING"
     for size in _SIZES
 }
+_INSERT_ALONE: Final = (
+    f"INSERT INTO requests ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * _WIDTH)}) "  # noqa: S608  # constants only
+    "ON CONFLICT (id) DO NOTHING"
+)
+"""Without its batch; it is rolled up later."""
+_JOURNAL: Final = "INSERT INTO rollup_journal (id, batch) VALUES (?, ?) ON CONFLICT (id) DO NOTHING"
+_ROLLED_UP_PLACES: Final = tuple(_COLUMNS.index(name) for name in ROLLED_UP)
 _CHUNK: Final = _SIZES[0] * _WIDTH
 _CHUNKS_PER_COMMIT: Final = 4
 
@@ -108,6 +119,16 @@ class _Detail(msgspec.Struct, frozen=True, array_like=True):
     limits: tuple[LimitFact, ...] = ()
     priority: str = ""
     fallback: str = ""
+    engine_queue_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    network_s: float = 0.0
+    stalls: int = 0
+    stalled_s: float = 0.0
+    engine_source: str = ""
+    trace: str = ""
+    trace_state: str = ""
+    saved_gpu_s: float = 0.0
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,6 +214,27 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
         return self.first_token_sum_s / self.first_tokens if self.first_tokens else None
 
 
+class _Chunk:
+    """Parameters of at most `_SIZES[0]` rows, never changed: the database's thread reads them."""
+
+    __slots__ = ("journal", "name", "values")
+
+    def __init__(self, values: list[Value], name: str, batch: Batch) -> None:
+        self.values = values
+        self.name = name
+        self.journal: bytes | None = None
+        """What is rolled up of them; None when they are to be written one by one, and rolled up later."""
+        try:
+            self.journal = msgspec.msgpack.encode(batch)
+        except (OverflowError, UnicodeEncodeError):
+            pass
+
+    def statements(self) -> Iterator[tuple[str, Sequence[Value]]]:
+        """The rows and the journal's, to be written together."""
+        yield from _statements(self.values)
+        yield _JOURNAL, (self.name, self.journal)
+
+
 class Ledger:
     """The `requests` table; a sink of the recorder."""
 
@@ -202,11 +244,21 @@ class Ledger:
         self._decode = msgspec.msgpack.Decoder(_Detail).decode
         self._open: list[Value] = []
         """Parameters of rows, one after the other."""
-        self._full: list[list[Value]] = []
-        """Chunks of at most `_CHUNK` parameters, never changed: the database's thread reads them."""
+        self._gaps: list[tuple[int, ...]] = []
+        self._gap_sums: list[float] = []
+        """Of the gaps between the tokens of the same rows."""
+        self._full: list[_Chunk] = []
         self._rows = 0
+        self._writer = secrets.token_hex(8)
+        self._chunks = 0
+        """With the writer, the name of a chunk; another process has another writer."""
         self.set_aside = 0
         """Rows that the database refused for what they hold."""
+
+    @property
+    def database(self) -> Database:
+        """The store, for what lies beside the requests."""
+        return self._database
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -232,6 +284,9 @@ class Ledger:
                         record.itl_counts, record.itl_sum_s, record.itl_max_s, record.bytes_in,
                         record.bytes_out, record.attempts, record.finish_reason, record.trace_parent,
                         record.client_retry, record.limits, record.priority, record.fallback,
+                        record.engine_queue_s, record.prefill_s, record.decode_s, record.network_s,
+                        record.stalls, record.stalled_s, record.engine_source, record.trace,
+                        record.trace_state, record.saved_gpu_s,
                     )
                 )  # fmt: skip
             except (OverflowError, UnicodeEncodeError):
@@ -249,10 +304,17 @@ class Ledger:
                 record.cache, min(record.saved_tokens, _LARGEST),
                 saved if saved is None or saved <= _LARGEST else _LARGEST, detail,
             )  # fmt: skip
+            self._gaps.append(record.itl_counts)
+            self._gap_sums.append(record.itl_sum_s)
             self._rows += 1
             if len(self._open) == _CHUNK:
-                self._full.append(self._open)
-                self._open = []
+                self._close_chunk()
+
+    def _close_chunk(self) -> None:
+        batch = batch_of(self._open, _WIDTH, _ROLLED_UP_PLACES, self._gaps, self._gap_sums)
+        self._chunks += 1
+        self._full.append(_Chunk(self._open, f"{self._writer}-{self._chunks}", batch))
+        self._open, self._gaps, self._gap_sums = [], [], []
 
     async def commit(self) -> None:
         """Write what was taken. What fails stays, and is written by the next call.
@@ -261,24 +323,31 @@ class Ledger:
             StorageError: the database failed, or refuses every row.
         """
         if self._open:
-            self._full.append(self._open)
-            self._open = []
+            self._close_chunk()
         while self._full:
             chunks = self._full[:_CHUNKS_PER_COMMIT]
+            whole = all(chunk.journal is not None for chunk in chunks)
             try:
-                await self._database.transaction([part for chunk in chunks for part in _statements(chunk)])
+                if whole:
+                    await self._database.transaction(
+                        [part for chunk in chunks for part in chunk.statements()]
+                    )
             except StatementRejected:
+                whole = False
+            if not whole:
                 await self._write_singly(chunks)
             del self._full[: len(chunks)]
-            self._rows -= sum(map(len, chunks)) // _WIDTH
+            self._rows -= sum(len(chunk.values) for chunk in chunks) // _WIDTH
 
-    async def _write_singly(self, chunks: list[list[Value]]) -> None:
+    async def _write_singly(self, chunks: list[_Chunk]) -> None:
         """Write the rows of a refused batch one by one, so that a bad one costs only itself."""
+        for chunk in chunks:
+            chunk.journal = None  # for good: rows that are there already would be counted twice
         refused: list[Value] = []
         written = 0
         for row in _rows(chunks):
             try:
-                await self._database.execute(_INSERTS[1], row)
+                await self._database.execute(_INSERT_ALONE, row)
                 written += 1
             except StatementRejected as error:
                 refused.append(row[0])
@@ -306,6 +375,28 @@ class Ledger:
         if not rows:
             raise NotFound(f"no request `{record_id}` in the ledger")
         return self._record(rows[0])
+
+    async def stretch(
+        self,
+        since: float,
+        until: float,
+        *,
+        after: tuple[float, str] | None = None,
+        tenants: Collection[str] | None = None,
+        limit: int = 500,
+    ) -> list[RequestRecord]:
+        """Whole records from `since` (inclusive) to `until` (exclusive), oldest first, at most `limit`.
+
+        `after` is the start and id of the last one of the stretch before. With `tenants` only theirs.
+        """
+        at, record_id = (since, "") if after is None else after
+        whose = "" if tenants is None else f" AND tenant IN ({', '.join('?' * len(tenants))})"
+        rows = await self._database.fetch(
+            f"SELECT {', '.join(_COLUMNS)} FROM requests WHERE started_at >= ? AND started_at < ? "  # noqa: S608  # constants only
+            f"AND (started_at > ? OR id > ?){whose} ORDER BY started_at, id LIMIT ?",
+            (at, until, at, record_id, *(tenants or ()), limit),
+        )
+        return [self._record(row) for row in rows]
 
     async def page(self, where: Filter, *, after: str | None = None, limit: int = 50) -> Page:
         """Requests that match, newest first; `after` is the `next` of the page before.
@@ -385,6 +476,26 @@ class Ledger:
         day = datetime.fromtimestamp(start, UTC).date().isoformat()
         return [(day, *row[1:]) for row in rows if row[1]]
 
+    async def not_rolled_up(self, limit: int) -> tuple[list[str], Batch] | None:
+        """Requests that were written without their batch, at most `limit`: their ids, and a batch of them.
+
+        None when there are none.
+        """
+        rows = await self._database.fetch(
+            f"SELECT {', '.join(_COLUMNS)} FROM requests WHERE rolled_up = 0 "  # noqa: S608  # constants only
+            "ORDER BY started_at LIMIT ?",
+            (limit,),
+        )
+        if not rows:
+            return None
+        details = [self._decode(cast(bytes, row[-1])) for row in rows]
+        buckets = len(ITL_BOUNDS_S) + 1
+        # Of an older version, whose bounds were others, the gaps are not known.
+        gaps = [detail.itl_counts if len(detail.itl_counts) == buckets else () for detail in details]
+        values = [value for row in rows for value in row]
+        batch = batch_of(values, _WIDTH, _ROLLED_UP_PLACES, gaps, [detail.itl_sum_s for detail in details])
+        return [str(row[0]) for row in rows], batch
+
     # --- forgetting -------------------------------------------------------------------------
 
     async def expire(self, before: float, *, pause_s: float = 0.02) -> int:
@@ -401,7 +512,21 @@ class Ledger:
             )
             deleted += count
             if count < _EXPIRE_ROWS:
-                return deleted
+                break
+            await asyncio.sleep(pause_s)
+        await self._expire_costs(before, pause_s)
+        return deleted
+
+    async def _expire_costs(self, before: float, pause_s: float) -> None:
+        """Delete what requests of that time cost through the revisions."""
+        while True:
+            count = await self._database.execute(
+                "DELETE FROM request_costs WHERE request_id IN "
+                "(SELECT request_id FROM request_costs WHERE started_at < ? ORDER BY started_at LIMIT ?)",
+                (before, _EXPIRE_ROWS),
+            )
+            if count == 0:
+                return
             await asyncio.sleep(pause_s)
 
     def _record(self, row: Row) -> RequestRecord:
@@ -422,10 +547,10 @@ def _statements(chunk: list[Value]) -> Iterator[tuple[str, Sequence[Value]]]:
             start += width
 
 
-def _rows(chunks: Iterable[list[Value]]) -> Iterator[list[Value]]:
+def _rows(chunks: Iterable[_Chunk]) -> Iterator[list[Value]]:
     for chunk in chunks:
-        for start in range(0, len(chunk), _WIDTH):
-            yield chunk[start : start + _WIDTH]
+        for start in range(0, len(chunk.values), _WIDTH):
+            yield chunk.values[start : start + _WIDTH]
 
 
 def _without_detail(record: RequestRecord) -> _Detail:

@@ -1,7 +1,7 @@
 """Metrics as text, in Prometheus' format 0.0.4 and in OpenMetrics 1.0.
 
 The two differ in little: OpenMetrics names a counter's family without
-`_total`, escapes quotes in help texts and ends with `# EOF`. Written by hand
+`_total`, escapes quotes in help texts, has exemplars and ends with `# EOF`. Written by hand
 because the whole of it is this page, and a client library would bring its own
 locks and registry.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Final
 
-from fairlead.telemetry.samples import Family, Series
+from fairlead.telemetry.samples import Exemplar, Family, Series
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -64,7 +64,7 @@ def _lines(family: Family, *, openmetrics: bool) -> Iterator[str]:
             f'{label}="{_escaped(value)}"' for label, value in zip(family.labels, series.labels, strict=True)
         )
         if family.kind == "histogram":
-            yield from _histogram(family, series, pairs)
+            yield from _histogram(family, series, pairs, exemplars=openmetrics)
         else:
             yield (
                 f"{family.name}{{{pairs}}} {_number(series.value)}"
@@ -73,14 +73,22 @@ def _lines(family: Family, *, openmetrics: bool) -> Iterator[str]:
             )
 
 
-def _histogram(family: Family, series: Series, pairs: str) -> Iterator[str]:
+def _histogram(family: Family, series: Series, pairs: str, *, exemplars: bool) -> Iterator[str]:
+    shown = {one.bucket: _exemplar(one) for one in series.exemplars} if exemplars else {}
     start = f"{family.name}_bucket{{{pairs}," if pairs else f"{family.name}_bucket{{"
     total = 0
-    for bound, total in zip((*family.bounds, math.inf), accumulate(series.counts), strict=True):
-        yield f'{start}le="{_number(float(bound))}"}} {total}'
+    for bucket, (bound, total) in enumerate(
+        zip((*family.bounds, math.inf), accumulate(series.counts), strict=True)
+    ):
+        yield f'{start}le="{_number(float(bound))}"}} {total}{shown.get(bucket, "")}'
     labels = f"{{{pairs}}}" if pairs else ""
     yield f"{family.name}_sum{labels} {_number(series.value)}"
     yield f"{family.name}_count{labels} {total}"
+
+
+def _exemplar(one: Exemplar) -> str:
+    """What follows a bucket's value; the trace id is hexadecimal, so there is nothing to escape."""
+    return f' # {{trace_id="{one.trace_id}"}} {_number(float(one.value))} {one.at:.3f}'
 
 
 def _escaped(value: str) -> str:

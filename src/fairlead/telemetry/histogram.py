@@ -25,6 +25,17 @@ def merged(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
     return tuple(map(add, left, right))
 
 
+def coarsened(bounds: Sequence[float], counts: Sequence[int], to: Sequence[float]) -> tuple[int, ...]:
+    """The histogram over fewer bounds; `to` are some of `bounds`.
+
+    Raises:
+        ValueError: when one of `to` is not.
+    """
+    ends = [bounds.index(bound) + 1 for bound in to]
+    starts = [0, *ends]
+    return tuple(sum(counts[start:end]) for start, end in zip(starts, [*ends, len(counts)], strict=True))
+
+
 def quantile(bounds: Sequence[float], counts: Sequence[int], q: float) -> float | None:
     """The value below which the share `q` (0 to 1) of the observations lies; None without any.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fairlead.telemetry import histogram
-from fairlead.telemetry.samples import Family, Kind, Merge, Series
+from fairlead.telemetry.samples import Exemplar, Family, Kind, Merge, Series
 
 _Shape = tuple[str, Kind, tuple[str, ...], tuple[float, ...], Merge]
 
@@ -58,4 +58,17 @@ def _both(family: Family, left: Series, right: Series) -> Series:
         labels=left.labels,
         value=left.value + right.value,
         counts=histogram.merged(left.counts, right.counts),
+        exemplars=_latest(left.exemplars, right.exemplars),
     )
+
+
+def _latest(left: tuple[Exemplar, ...], right: tuple[Exemplar, ...]) -> tuple[Exemplar, ...]:
+    """For each bucket that has any, the later exemplar; of two at once the same whoever asks."""
+    if not left or not right:
+        return left or right
+    found = {one.bucket: one for one in left}
+    for one in right:
+        other = found.get(one.bucket)
+        if other is None or (other.at, other.trace_id, other.value) < (one.at, one.trace_id, one.value):
+            found[one.bucket] = one
+    return tuple(found[bucket] for bucket in sorted(found))

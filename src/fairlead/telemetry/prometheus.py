@@ -11,95 +11,73 @@ that others keep (requests in flight, breaker states) are not folded; the
 caller passes them as `Reading`s when it asks for the families.
 
 Names, labels and buckets are a contract with dashboards and alerts: see
-`readings` and the families built at the end of this module.
+`readings`, `views` and `genai`.
 """
 
 from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from fairlead.telemetry import histogram
+from fairlead.telemetry import genai
+from fairlead.telemetry.cells import (
+    DURATION_BOUNDS_S,
+    OVERHEAD_BOUNDS_S,
+    TTFT_BOUNDS_S,
+    AttemptCell,
+    AttemptKey,
+    Cell,
+    Key,
+    Tally,
+)
+from fairlead.telemetry.conventions import Peer
+from fairlead.telemetry.exemplars import Exemplars, sampled_trace
 from fairlead.telemetry.labels import OTHER, clean
 from fairlead.telemetry.readings import Reading, families_of
-from fairlead.telemetry.samples import Family, Series, single
-from fairlead.types import ITL_BOUNDS_S, Attempt, FailureKind, Outcome, RequestRecord
+from fairlead.telemetry.samples import Exemplar, Family, Series
+from fairlead.telemetry.views import DURATIONS, TTFTS, Views, by_endpoint, by_target
+from fairlead.types import FailureKind, Outcome, RequestRecord
 
-DURATION_BOUNDS_S: Final = (
-    0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56,
-    5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68, 655.36,
-)  # fmt: skip
-"""Those of OpenTelemetry's `gen_ai.server.request.duration`, continued at both ends."""
-
-TTFT_BOUNDS_S: Final = (
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 0.75,
-    1.0, 1.5, 2.5, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0, 120.0,
-)  # fmt: skip
-"""Those of OpenTelemetry's `gen_ai.server.time_to_first_token`, refined and continued."""
-
-OVERHEAD_BOUNDS_S: Final = (
-    0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1,
-)  # fmt: skip
-QUEUE_BOUNDS_S: Final = (
-    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
-
-_ITL_BUCKETS: Final = len(ITL_BOUNDS_S) + 1
 _STALLS: Final = (FailureKind.TIMEOUT, FailureKind.TOO_SLOW)
-
-
-_Key = tuple[str, str, str, str, int]
-
-
-class _Cell:
-    """What the records of one key add up to."""
-
-    __slots__ = (
-        "cache_write", "cached", "duration", "duration_sum", "input", "itl", "itl_new", "itl_sum", "output",
-        "queue", "queue_sum", "reasoning", "requests", "ttft", "ttft_sum", "unpriced",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.requests = self.unpriced = 0
-        self.duration = [0] * (len(DURATION_BOUNDS_S) + 1)
-        self.ttft = [0] * (len(TTFT_BOUNDS_S) + 1)
-        self.itl = (0,) * _ITL_BUCKETS
-        self.itl_new: list[tuple[int, ...]] = []
-        """Histograms to be added to `itl`: many at once cost a fifth of one by one."""
-        self.queue = [0] * (len(QUEUE_BOUNDS_S) + 1)
-        self.duration_sum = self.ttft_sum = self.itl_sum = self.queue_sum = 0.0
-        self.input = self.output = self.cached = self.cache_write = self.reasoning = 0
+_BROKEN: Final = (*_STALLS, FailureKind.CUT, FailureKind.DISCONNECTED)
 
 
 class Metrics:
     """The accumulated metrics of one worker; a sink of the recorder."""
 
-    def __init__(self, *, version: str = "", max_names: int = 200, max_cells: int = 4000) -> None:
+    def __init__(
+        self, *, version: str = "", max_names: int = 200, max_cells: int = 4000, exemplars: bool = True
+    ) -> None:
         """Start at zero.
 
         Args:
             version: the product's version, for `fairlead_build_info`.
             max_names: models, and targets, that are kept apart.
             max_cells: combinations of labels that are kept apart.
+            exemplars: keep the latest sampled trace of each bucket.
         """
         self._version = version
         self._max_names = max_names
         self._max_cells = max_cells
         self._models: set[str] = set()
         self._targets: set[str] = set()
-        self._cells: dict[_Key, _Cell] = {}
-        self._attempts: dict[tuple[str, str], int] = {}
+        self._cells: dict[Key, Cell] = {}
+        self._attempts: dict[AttemptKey, AttemptCell] = {}
+        self._peers: dict[str, Peer] = {}
+        self._exemplars = Exemplars() if exemplars else None
         self._costs: dict[tuple[str, str], int] = {}
         """Micro-dollars by model and target."""
         self._streams: dict[str, int] = {}
-        self._streamed: list[_Cell] = []
-        """Cells with something in `itl_new`."""
-        self._overhead = [0] * (len(OVERHEAD_BOUNDS_S) + 1)
-        self._overhead_sum = 0.0
+        self._touched: list[Cell | AttemptCell] = []
+        """Those with something new to fold."""
+        self._overhead = Tally(OVERHEAD_BOUNDS_S)
         self._overflow = 0
+
+    def know(self, peers: Mapping[str, Peer]) -> None:
+        """Label what was and will be counted by these providers, as they are configured now."""
+        self._peers = dict(peers)
 
     @property
     def backlog(self) -> int:
@@ -112,47 +90,53 @@ class Metrics:
     def take(self, records: Iterable[RequestRecord]) -> None:
         """Count each record, in about a microsecond."""
         cells = self._cells
-        overhead = self._overhead
+        overhead = self._overhead.new
         for record in records:
             cell = cells.get(
                 (record.model, record.target, record.endpoint, record.outcome, record.status // 100)
             )
             if cell is None:
                 cell = self._cell(record)
+            if not cell.duration.new:
+                self._touched.append(cell)
+            cell.duration.new.append(record.duration_s)
             cell.requests += 1
-            seconds = record.duration_s
-            cell.duration[bisect_left(DURATION_BOUNDS_S, seconds)] += 1
-            cell.duration_sum += seconds
             usage = record.usage
-            cell.input += usage.input_tokens
-            cell.output += usage.output_tokens
+            if usage.input_tokens:
+                cell.input += usage.input_tokens
+                cell.input_sizes.new.append(usage.input_tokens)
+            if usage.output_tokens:
+                cell.output += usage.output_tokens
+                cell.output_sizes.new.append(usage.output_tokens)
             if usage.cache_read_tokens:
                 cell.cached += usage.cache_read_tokens
             if usage.cache_write_tokens:
                 cell.cache_write += usage.cache_write_tokens
+            if usage.reasoning_tokens:
+                cell.reasoning += usage.reasoning_tokens
             if record.cost_microusd is not None:
                 if record.cost_microusd:
                     self._count_cost(record)
             elif usage.input_tokens or usage.output_tokens:
                 cell.unpriced += 1
-            if usage.reasoning_tokens:
-                cell.reasoning += usage.reasoning_tokens
             if record.attempts:
-                seconds = max(record.overhead_s, 0.0)
-                overhead[bisect_left(OVERHEAD_BOUNDS_S, seconds)] += 1
-                self._overhead_sum += seconds
-                seconds = record.queue_s
-                cell.queue[bisect_left(QUEUE_BOUNDS_S, seconds) if seconds else 0] += 1
-                cell.queue_sum += seconds
-                self._count_attempts(record.attempts)
+                overhead.append(max(record.overhead_s, 0.0))
+                cell.queue.new.append(record.queue_s)
+                self._count_attempts(cell, record)
+                if record.connect_s or record.engine_source:
+                    cell.count_phases(record)
             if record.stream:
-                self._count_stream(cell, record)
-        for cell in self._streamed:
-            cell.itl = tuple(map(sum, zip(cell.itl, *cell.itl_new, strict=True)))
-            cell.itl_new.clear()
-        self._streamed.clear()
+                cell.count_stream(record)
+                outcome = _stream_outcome(record)
+                if outcome:
+                    self._streams[outcome] = self._streams.get(outcome, 0) + 1
+            if (record.trace_parent or record.trace) and self._exemplars is not None:
+                self._note_trace(self._exemplars, cell, record)
+        self._overhead.fold()
+        while self._touched:
+            self._touched.pop().fold()
 
-    def _cell(self, record: RequestRecord) -> _Cell:
+    def _cell(self, record: RequestRecord) -> Cell:
         """The cell of a key that is not known as it stands: new, with odd names, or one too many."""
         status_class = min(max(record.status // 100, 0), 9)
         key = (
@@ -166,7 +150,7 @@ class Metrics:
             key = (OTHER, OTHER, OTHER, record.outcome, status_class)
         if OTHER in key:
             self._overflow += 1
-        return self._cells.setdefault(key, _Cell())
+        return self._cells.setdefault(key, Cell(key))
 
     def _bounded(self, name: str, known: set[str]) -> str:
         """`name` as a label: itself, cleaned, while there are few; `other` once there are many."""
@@ -178,16 +162,29 @@ class Metrics:
         known.add(name)
         return name
 
-    def _count_attempts(self, attempts: tuple[Attempt, ...]) -> None:
-        counts = self._attempts
-        for attempt in attempts:
+    def _count_attempts(self, cell: Cell, record: RequestRecord) -> None:
+        streamed = record.stream
+        for attempt in record.attempts:
             failure = attempt.failure
-            reason = "ok" if failure is None else failure.kind
-            key = (attempt.target, reason)
-            if key not in counts:
-                key = (self._bounded(attempt.target, self._targets), reason)
-                counts.setdefault(key, 0)
-            counts[key] += 1
+            counted = cell.answered if failure is None and attempt.target == record.target else None
+            if counted is None:
+                reason = "ok" if failure is None else failure.kind
+                target = self._bounded(attempt.target, self._targets)
+                counted = self._attempt_cell((cell.key[0], target, cell.key[2], reason))
+                if failure is None and attempt.target == record.target:
+                    cell.answered = counted
+            if not counted.duration.new:
+                self._touched.append(counted)
+            counted.add(attempt, streamed=streamed)
+
+    def _attempt_cell(self, key: AttemptKey) -> AttemptCell:
+        attempts = self._attempts
+        found = attempts.get(key)
+        if found is None:
+            if len(attempts) >= self._max_cells:
+                key = (OTHER, OTHER, OTHER, key[3])
+            found = attempts.setdefault(key, AttemptCell())
+        return found
 
     def _count_cost(self, record: RequestRecord) -> None:
         """Each attempt's cost, for the target that has earned it."""
@@ -205,19 +202,21 @@ class Metrics:
                     costs.setdefault(key, 0)
                 costs[key] += attempt.cost_microusd
 
-    def _count_stream(self, cell: _Cell, record: RequestRecord) -> None:
-        seconds = record.first_token_s
-        if seconds > 0:
-            cell.ttft[bisect_left(TTFT_BOUNDS_S, seconds)] += 1
-            cell.ttft_sum += seconds
-        if len(record.itl_counts) == _ITL_BUCKETS:
-            if not cell.itl_new:
-                self._streamed.append(cell)
-            cell.itl_new.append(record.itl_counts)
-            cell.itl_sum += record.itl_sum_s
-        outcome = _stream_outcome(record)
-        if outcome:
-            self._streams[outcome] = self._streams.get(outcome, 0) + 1
+    def _note_trace(self, exemplars: Exemplars, cell: Cell, record: RequestRecord) -> None:
+        """Let a sampled trace stand for the buckets that its request was counted in."""
+        trace_id = sampled_trace(record.trace or record.trace_parent)
+        if not trace_id:
+            return
+        ended_at = record.started_at + record.duration_s
+        seconds = record.duration_s
+        bucket = bisect_left(DURATION_BOUNDS_S, seconds)
+        seen = Exemplar(bucket=bucket, trace_id=trace_id, value=seconds, at=ended_at)
+        exemplars.note(DURATIONS, by_endpoint(cell.key), seen)
+        if record.stream and record.first_token_s > 0:
+            seconds = record.first_token_s
+            bucket = bisect_left(TTFT_BOUNDS_S, seconds)
+            seen = Exemplar(bucket=bucket, trace_id=trace_id, value=seconds, at=ended_at)
+            exemplars.note(TTFTS, by_target(cell.key), seen)
 
     def families(self, readings: Iterable[Reading] = ()) -> tuple[Family, ...]:
         """Every metric as it stands, with the caller's `readings`.
@@ -225,145 +224,22 @@ class Metrics:
         Raises:
             KeyError: for a reading that `readings` does not name.
         """
-        return (*self._counters(), *self._histograms(), *families_of(readings), self._build_info())
-
-    def _counters(self) -> Iterator[Family]:
-        yield Family(
-            name="fairlead_requests_total",
-            kind="counter",
-            help="Requests answered, by how they ended and by the class of the status sent.",
-            labels=("model", "endpoint", "outcome", "status_class"),
-            series=self._summed(_by_outcome, attrgetter("requests")),
-        )
-        yield Family(
-            name="fairlead_tokens_total",
-            kind="counter",
-            help="Tokens reported by upstreams. `cached` and `cache_write` are parts of `input`, "
-            "`reasoning` is a part of `output`.",
-            labels=("type", "model"),
-            series=tuple(
-                Series(labels=(kind, *series.labels), value=series.value)
-                for kind in ("input", "cached", "cache_write", "output", "reasoning")
-                for series in self._summed(_by_model, attrgetter(kind))
-            ),
-        )
-        yield Family(
-            name="fairlead_cost_usd_total",
-            kind="counter",
-            help="What upstreams charge at the configured prices, by the target that was asked.",
-            labels=("model", "target"),
-            series=tuple(Series(labels=key, value=cost / 1e6) for key, cost in self._costs.items()),
-        )
-        yield Family(
-            name="fairlead_unpriced_requests_total",
-            kind="counter",
-            help="Requests with tokens whose cost is not known, because their target has no prices.",
-            labels=("model", "target"),
-            series=self._summed(_by_target, attrgetter("unpriced")),
-        )
-        yield Family(
-            name="fairlead_attempts_total",
-            kind="counter",
-            help="Calls to targets: `ok`, or the kind of failure.",
-            labels=("target", "reason"),
-            series=tuple(
-                Series(labels=(target, str(reason)), value=count)
-                for (target, reason), count in self._attempts.items()
-            ),
-        )
-        yield Family(
-            name="fairlead_stream_outcome_total",
-            kind="counter",
-            help="Streamed answers by how they ended.",
-            labels=("outcome",),
-            series=tuple(Series(labels=(name,), value=count) for name, count in self._streams.items()),
-        )
-        yield single(
-            "fairlead_metrics_overflow_total",
-            "counter",
-            "Requests counted under `other` because there are too many names or combinations of labels.",
-            self._overflow,
+        return (
+            *self._views().families(),
+            *genai.families(self._cells.values(), self._attempts, self._peers),
+            *families_of(readings),
+            self._build_info(),
         )
 
-    def _histograms(self) -> Iterator[Family]:
-        yield self._histogram(
-            "fairlead_request_duration_seconds",
-            "From the request's arrival to the end of its answer.",
-            ("model", "endpoint", "outcome"),
-            DURATION_BOUNDS_S,
-            _by_endpoint,
-            "duration",
-        )
-        yield self._histogram(
-            "fairlead_ttft_seconds",
-            "From a streamed request's arrival to its first token.",
-            ("model", "target"),
-            TTFT_BOUNDS_S,
-            _by_target,
-            "ttft",
-        )
-        yield self._histogram(
-            "fairlead_itl_seconds",
-            "Gaps between a stream's content events; for most engines one event is one token.",
-            ("model", "target"),
-            ITL_BOUNDS_S,
-            _by_target,
-            "itl",
-        )
-        yield self._histogram(
-            "fairlead_queue_wait_seconds",
-            "Time requests waited in the gateway's own queue.",
-            ("model",),
-            QUEUE_BOUNDS_S,
-            _by_model,
-            "queue",
-        )
-        yield Family(
-            name="fairlead_overhead_seconds",
-            kind="histogram",
-            help="Time the gateway itself added before the upstream was asked.",
-            bounds=OVERHEAD_BOUNDS_S,
-            series=(Series(value=self._overhead_sum, counts=tuple(self._overhead)),),
-        )
-
-    def _summed(
-        self, labels: Callable[[_Key], tuple[str, ...]], value: Callable[[_Cell], int]
-    ) -> tuple[Series, ...]:
-        """One series for each distinct `labels`, where it is not zero."""
-        sums: dict[tuple[str, ...], int] = {}
-        for key, cell in self._cells.items():
-            if count := value(cell):
-                name = labels(key)
-                sums[name] = sums.get(name, 0) + count
-        return tuple(Series(labels=name, value=count) for name, count in sums.items())
-
-    def _histogram(
-        self,
-        name: str,
-        text: str,
-        label_names: tuple[str, ...],
-        bounds: tuple[float, ...],
-        labels: Callable[[_Key], tuple[str, ...]],
-        field: str,
-    ) -> Family:
-        """The cells' histograms in `field`, added up to one for each distinct `labels`."""
-        counts_of: Callable[[_Cell], Sequence[int]] = attrgetter(field)
-        sum_of: Callable[[_Cell], float] = attrgetter(f"{field}_sum")
-        counts: dict[tuple[str, ...], tuple[int, ...]] = {}
-        sums: dict[tuple[str, ...], float] = {}
-        for key, cell in self._cells.items():
-            observed = counts_of(cell)
-            if any(observed):
-                to = labels(key)
-                counts[to] = histogram.merged(counts.get(to, ()), observed)
-                sums[to] = sums.get(to, 0.0) + sum_of(cell)
-        return Family(
-            name=name,
-            kind="histogram",
-            help=text,
-            labels=label_names,
-            bounds=bounds,
-            series=tuple(Series(labels=to, value=sums[to], counts=counts[to]) for to in counts),
+    def _views(self) -> Views:
+        return Views(
+            cells=self._cells,
+            attempts=self._attempts,
+            costs=self._costs,
+            streams=self._streams,
+            overhead=self._overhead,
+            overflow=self._overflow,
+            exemplars=self._exemplars,
         )
 
     def _build_info(self) -> Family:
@@ -377,27 +253,15 @@ class Metrics:
         )
 
 
-def _by_model(key: _Key) -> tuple[str, ...]:
-    return (key[0],)
-
-
-def _by_target(key: _Key) -> tuple[str, ...]:
-    return key[:2]
-
-
-def _by_endpoint(key: _Key) -> tuple[str, ...]:
-    return (key[0], key[2], str(key[3]))
-
-
-def _by_outcome(key: _Key) -> tuple[str, ...]:
-    return (key[0], key[2], str(key[3]), f"{key[4]}xx")
-
-
 def _stream_outcome(record: RequestRecord) -> str:
     """How a stream ended, "" when the request was refused and there was none."""
     match record.outcome:
         case Outcome.OK:
-            return "complete"
+            resumed = len(record.attempts) > 1 and any(
+                attempt.failure is not None and attempt.failure.kind in _BROKEN and attempt.first_token_s
+                for attempt in record.attempts[:-1]
+            )
+            return "resumed" if resumed else "complete"
         case Outcome.CUT:
             failure = record.attempts[-1].failure if record.attempts else None
             return "stalled" if failure is not None and failure.kind in _STALLS else "cut"

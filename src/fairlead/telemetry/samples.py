@@ -14,6 +14,18 @@ Kind = Literal["counter", "gauge", "histogram"]
 Merge = Literal["sum", "max"]
 
 
+class Exemplar(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A trace that stands for the observations of a histogram's bucket."""
+
+    bucket: int
+    """Its place in `Series.counts`."""
+    trace_id: str
+    value: float
+    """What was observed of it."""
+    at: float
+    """When, in Unix seconds."""
+
+
 class Series(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """One set of label values and its value."""
 
@@ -23,6 +35,8 @@ class Series(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """A counter's or gauge's value; the sum of a histogram's observations."""
     counts: tuple[int, ...] = ()
     """A histogram's observations per bucket, the one above the last bound included."""
+    exemplars: tuple[Exemplar, ...] = ()
+    """At most one a bucket, in the order of the buckets. Only OpenMetrics shows them."""
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

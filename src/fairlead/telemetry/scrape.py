@@ -28,8 +28,12 @@ class Scrape:
         """
         return await asyncio.get_running_loop().create_task(self._answer(accept))
 
+    async def collect(self) -> tuple[Family, ...]:
+        """The metrics themselves, of all workers."""
+        return self._families() if self._siblings is None else await self._collected(self._siblings)
+
     async def _answer(self, accept: str) -> tuple[str, bytes]:
-        families = self._families() if self._siblings is None else await self._collected(self._siblings)
+        families = await self.collect()
         content_type = negotiate(accept)
         return content_type, await asyncio.to_thread(render, families, content_type)
 

@@ -18,8 +18,12 @@ providers:
   sim: {type: simulated}
 models:
   simulated:
-    targets: [{provider: sim, input_usd_per_mtok: 1}]
+    targets: [{provider: sim, model: simulated, input_usd_per_mtok: 1}]
     cache: {}
+alerts: {}
+signals: {}
+telemetry:
+  gpus: {lab: {targets: [sim/simulated], usd_per_hour: 2, count: 1}}
 """
 EXAMPLES = 10
 

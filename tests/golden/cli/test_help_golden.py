@@ -14,7 +14,18 @@ from fairlead.cli.main import main
 EXPECTED = Path(__file__).parent / "help.expected"
 COMMANDS = [
     *("", "config", "config check", "config show", "config schema", "config import-litellm"),
-    *("usage", "explain", "limits", "limits show", "cache", "cache stats", "cache purge"),
+    *(
+        "usage",
+        "usage export",
+        "usage recompute",
+        "usage revisions",
+        "latency",
+        "explain",
+        "limits",
+        "limits show",
+    ),
+    *("cache", "cache stats", "cache purge"),
+    *("alerts", "alerts list", "alerts test", "alerts silence", "alerts export"),
 ]
 
 

@@ -150,6 +150,10 @@ CASES: dict[str, RequestRecord] = {
     "from the cache, whose cost nobody knows": record(
         target="", attempts=(), usage=Usage(), cache="hit", saved_tokens=15, duration_s=0.0003
     ),
+    "from the cache, as the answer to other words": record(
+        target="", attempts=(), usage=Usage(), cache="semantic", saved_tokens=15, saved_microusd=7,
+        duration_s=0.002,
+    ),
     "from the cache in an outage": record(
         target="", usage=Usage(), cache="stale", saved_tokens=15, saved_microusd=7,
         attempts=(

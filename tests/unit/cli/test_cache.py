@@ -29,6 +29,17 @@ STATS: dict[str, Any] = {
     "bypassed": [{"model": "gpt-5", "reason": "temperature", "count": 5}],
     "unstored": [{"model": "gpt-5", "reason": "unfinished", "count": 1}],
     "trouble": [{"tier": "disk", "kind": "put", "count": 3}],
+    "semantic": [
+        {
+            "model": "gpt-5",
+            "state": "active",
+            "false_hit_upper95": 0.0123,
+            "verified": 1400,
+            "wrong": 2,
+            "hits": 510,
+            "audits": 31,
+        }
+    ],
 }
 NOTHING: dict[str, Any] = {
     name: [] for name in ("looked_up", "hits", "held", "bypassed", "unstored", "trouble")
@@ -49,6 +60,9 @@ def test_each_kind_of_number_has_its_table() -> None:
         "MODEL  WHAT       WHY          COUNT\n"
         "gpt-5  not asked  temperature      5\n"
         "gpt-5  not kept   unfinished       1\n"
+        "\n"
+        "MODEL  SEMANTIC  FALSE AT MOST  VERIFIED  WRONG  SERVED  AUDITED\n"
+        "gpt-5  active            1.23%     1,400      2     510       31\n"
         "\n"
         "TIER  FAILED  COUNT\n"
         "disk  put         3\n"

@@ -1,5 +1,6 @@
 """The JSON Schema and the reference's rows describe every option."""
 
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -14,9 +15,9 @@ from fairlead.config.schema import options, schema
 def structs(kind: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
     yield kind
     for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined]  # a struct's info
-        for found in re.findall(r"class 'fairlead\.config\.options\.(\w+)'", str(field.type)):
+        for module, found in re.findall(r"class '(fairlead\.config\.\w+)\.(\w+)'", str(field.type)):
             if found != "Secret":
-                yield from structs(getattr(cfg, found))
+                yield from structs(getattr(importlib.import_module(module), found))
 
 
 def objects(node: Any) -> Iterator[dict[str, Any]]:

@@ -25,6 +25,8 @@ from tests.unit.net import harness
 from fairlead import config as cfg
 from fairlead.cache.lookup import Cache
 from fairlead.cache.memory import MemoryTier
+from fairlead.cache.semantic.store import Store
+from fairlead.cache.semantic.tier import SemanticTier
 from fairlead.cache.stats import Stats
 from fairlead.cache.trouble import Trouble
 from fairlead.config.parse import parse
@@ -35,6 +37,7 @@ from fairlead.gateway.caching import Caching
 from fairlead.gateway.capacity import queue_of
 from fairlead.gateway.dispatch import Dispatch
 from fairlead.gateway.health import Breaker
+from fairlead.gateway.internal import Internal
 from fairlead.gateway.keys import Issued, Scope, issue
 from fairlead.gateway.passthrough import Passthrough
 from fairlead.gateway.pipeline import Pipeline
@@ -42,6 +45,8 @@ from fairlead.gateway.queue import TargetQueue
 from fairlead.gateway.retry import RetryBudget
 from fairlead.gateway.router import Load, Route, RouteTable, Target, target_name
 from fairlead.gateway.routes import Routes, Side
+from fairlead.gateway.sampling import Sampling
+from fairlead.gateway.semantic import Semantic
 from fairlead.gateway.upstream import Upstream
 from fairlead.limits.clock import ForwardClock
 from fairlead.limits.limiter import Limiter
@@ -53,6 +58,8 @@ from fairlead.net.http1 import LAST_CHUNK
 from fairlead.net.resolve import Resolver
 from fairlead.net.server import Call, Server
 from fairlead.providers.openai_chat import OpenAIChatClient
+from fairlead.signals.questions import Sampled
+from fairlead.telemetry.pricebook import pricing_of
 from fairlead.telemetry.recorder import Recorder
 from fairlead.testing import answer, sse_answer, sse_event, sse_head
 from fairlead.types import Failure, FailureKind, RequestRecord
@@ -172,7 +179,7 @@ class Peer(asyncio.Transport):
         request, self._incoming = self._incoming, Request()
         request.host, request.method = self.host, self._parser.get_method().decode()
         self._network.requests.append(request)
-        plan = self._network.next_plan(self.host)
+        plan = self._network.next_plan(request)
         soon = asyncio.get_running_loop().call_soon
         for piece in plan:
             soon(self.send, piece)
@@ -188,6 +195,8 @@ class Network:
         """Hosts that accept no connection."""
         self.gates: dict[str, asyncio.Event] = {}
         """Hosts whose connections come about only once the event is set."""
+        self.scripts: dict[str, Callable[[Request], bytes]] = {}
+        """Hosts whose answer depends on the request."""
         self._plans: dict[str, deque[Plan]] = {}
 
     def plan(self, host: str, *plans: Plan | bytes) -> None:
@@ -195,8 +204,10 @@ class Network:
         queue = self._plans.setdefault(host, deque())
         queue.extend((plan,) if isinstance(plan, bytes) else plan for plan in plans)
 
-    def next_plan(self, host: str) -> Plan:
-        queue = self._plans.get(host)
+    def next_plan(self, request: Request) -> Plan:
+        if request.host in self.scripts:
+            return (self.scripts[request.host](request),)
+        queue = self._plans.get(request.host)
         return queue.popleft() if queue else HANG
 
     def asked(self) -> list[str]:
@@ -289,6 +300,17 @@ class Stage:
         )
         keeps = any(model.cache is not None for model in self.config.models.values())
         self.cache = memory_cache() if keeps else None
+        self.tier: SemanticTier | None = None
+        self.audit_roll = 0.99
+        """Decides whether a hit of the semantic cache is audited: below the configured share it is."""
+        if any(model.cache is not None and model.cache.semantic for model in self.config.models.values()):
+            assert self.cache is not None
+            self.tier = SemanticTier(Store(8_000_000), self.cache.trouble)
+            self.cache.beside = self.tier
+        self.sampled: list[Sampled] = []
+        """What semantic metrics would look at."""
+        self.sample_roll = 0.0
+        """Decides whether they look at a request: below the configured share they do."""
         self.pipeline, self.passthrough, self.table = self._build(self.config)
         side = Side(
             admin=self._admin, metrics=self._metrics, ready=lambda: self.not_ready, page=self.page_of.get
@@ -298,23 +320,29 @@ class Stage:
 
     # --- building, as `app` does it
 
+    def _sampling(self, config: cfg.Config) -> Sampling | None:
+        if config.signals is None:
+            return None
+        return Sampling(config.signals, roll=lambda: self.sample_roll, offer=self.sampled.append)
+
     def _build(self, config: cfg.Config) -> tuple[Pipeline, Passthrough, RouteTable]:
         self.upstreams = {
             name: Upstream(name, entry, resolve=lambda secret: "secret", proxy_for=lambda *_: None)
             for name, entry in config.providers.items()
         }
         before, self._queues = self._queues, {}
+        prices = pricing_of(config)
         routes = []
         for name, model in config.models.items():
             targets = []
-            for entry in model.targets:
+            for entry, pricing in zip(model.targets, prices[name], strict=True):
                 key = target_name(entry)
                 breaker = self._breakers.setdefault(key, Breaker(config.outages.breaker))
                 load = self._loads.setdefault(key, Load())
                 upstream = self.upstreams[entry.provider]
                 if key not in self._queues:
                     self._queues[key] = queue_of(key, entry, upstream, before.get(key))
-                targets.append(Target(entry, breaker, load, upstream, self._queues[key]))
+                targets.append(Target(entry, breaker, load, upstream, self._queues[key], pricing))
             routes.append(Route(name, model, targets))
         table = RouteTable(routes)
         dispatch = Dispatch(
@@ -329,12 +357,13 @@ class Stage:
             routes=table,
             dispatch=dispatch,
             keys=lambda: self.snapshot,
-            caching=Caching(self.cache, config) if self.cache is not None else None,
+            caching=self._caching(config, table, dispatch),
             admission=Admission(self.limiter, None),
             recorder=self.recorder,
             roll=lambda: 0.0,
             now=time.time,
             openai=OpenAIChatClient(),
+            sampling=self._sampling(config),
         )
         passthrough = Passthrough(
             pipeline,
@@ -343,6 +372,18 @@ class Stage:
             max_prefix_bytes=config.server.max_body_bytes,
         )
         return pipeline, passthrough, table
+
+    def _caching(self, config: cfg.Config, table: RouteTable, dispatch: Dispatch) -> Caching | None:
+        if self.cache is None:
+            return None
+        if self.tier is None:
+            return Caching(self.cache, config)
+        internal = Internal(table, dispatch, self.recorder.emit)
+        semantic = Semantic(
+            config, self.tier, self.cache, internal,
+            minilm=None, roll=lambda: self.audit_roll, pauses_s=(0.001,),
+        )  # fmt: skip
+        return Caching(self.cache, config, semantic)
 
     def reload(self, config: str) -> None:
         """Take a new configuration, as a reload does."""

@@ -99,6 +99,7 @@ def ask(
                 refresh_keys=_nothing,
                 reload=_nothing,
                 cache=lambda: cache,
+                gpus=lambda: pytest.fail("nobody asked for them"),
             )
         )
         answers: list[Any] = []

@@ -6,7 +6,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.gateway.stage import memory_cache
 
 from fairlead.cache.entry import Facts
-from fairlead.gateway.cache_readings import MOST, cache_readings
+from fairlead.cache.semantic.audit import Rules
+from fairlead.cache.semantic.store import Store
+from fairlead.cache.semantic.tier import SemanticTier
+from fairlead.gateway.cache_readings import MOST, cache_readings, semantic_readings
 from fairlead.telemetry.exposition import render
 from fairlead.telemetry.prometheus import Metrics
 from fairlead.telemetry.readings import COUNTERS, GAUGES, Reading
@@ -73,7 +76,12 @@ def test_every_metric_of_the_cache_is_written_down() -> None:
         counter["a", "b"] += 1
     cache.trouble.counts["disk", "get"] += 1
 
-    told = {reading.name: reading.labels for reading in cache_readings(cache)}
+    tier = SemanticTier(Store(100_000), cache.trouble)
+    tier.watch("m", "hashed-1/256", Rules())
+    for counter in (tier.decisions, tier.verified, tier.audits):
+        counter["a", "b"] += 1
+
+    told = {reading.name: reading.labels for reading in (*cache_readings(cache), *semantic_readings(tier))}
 
     known = {name: labels for name, (_, labels, *_) in (*GAUGES.items(), *COUNTERS.items())}
     assert set(told) == {name for name in known if name.startswith("fairlead_cache_")}

@@ -106,15 +106,15 @@ def test_a_whole_answer_is_given_as_a_stream(include_usage: bool) -> None:
 
 
 @staged(KEPT)
-async def test_apis_do_not_share_answers(stage: Stage) -> None:
+async def test_a_response_is_no_chat_completion(stage: Stage) -> None:
     stage.network.plan("a.test", completion("one"), completion("two"))
 
-    await stage.ask(hello(max_tokens=9))
-    person = await stage.ask(asking("/v1/messages"), "/v1/messages")
-    again = await stage.ask(asking("/v1/messages"), "/v1/messages")
+    await stage.ask(hello())
+    person = await stage.ask(asking("/v1/responses"), "/v1/responses")
+    again = await stage.ask(asking("/v1/responses"), "/v1/responses")
 
     assert (cached(person), cached(again)) == ("miss", "hit")
-    assert json.loads(again.last.body)["content"][0]["text"] == "two"
+    assert json.loads(again.last.body)["output"][0]["content"][0]["text"] == "two"
 
 
 # --- whose answers ------------------------------------------------------------------------------
@@ -568,3 +568,20 @@ async def test_what_was_purged_is_asked_again(stage: Stage) -> None:
 
     assert done["memory"].entries == 1
     assert cached(await stage.ask(hello(), CHAT)) == "miss"
+
+
+# --- GPU time -----------------------------------------------------------------------------------
+
+
+@staged(KEPT)
+async def test_a_hit_saves_the_gpu_time_that_its_answer_took(stage: Stage) -> None:
+    caching = stage.pipeline.caching
+    assert caching is not None
+    caching.gpu_seconds = lambda target, usage: usage.output_tokens * 0.5 if target == "a/*" else 0.0
+    stage.network.plan("a.test", completion("Hi"))
+    await stage.ask(hello())
+    await stage.ask(hello())
+    miss, hit = await stage.records()
+    assert (miss.saved_gpu_s, hit.saved_gpu_s) == (0.0, 1.0)
+    assert stage.cache is not None
+    assert stage.cache.stats.hits["memory", "default", "m"].gpu_s == 1.0

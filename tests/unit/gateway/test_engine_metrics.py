@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.gateway.engine_metrics import parse
+from fairlead.gateway.engine_metrics import facts
 from fairlead.limits.inflight import EngineFacts
 from fairlead.simulate.engine import Engine, Latency, Limits, Request
 from fairlead.simulate.metrics import Metrics
+from fairlead.telemetry.scrapers.watch import contents
 
 VLLM = b"""\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -37,6 +38,10 @@ llamacpp:requests_processing 2
 llamacpp:requests_deferred 5
 llamacpp:kv_cache_usage_ratio 0.125
 """
+
+
+def parse(page: bytes) -> EngineFacts | None:
+    return facts(contents(page).engine)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ from typing import Any
 
 from fairlead import config as cfg
 from fairlead.errors import UpstreamUnreachable
-from fairlead.gateway.engine_watch import EngineWatch, Watched
+from fairlead.gateway.engine_watch import EngineWatch, Watched, tell_means
+from fairlead.gateway.health import Breaker
 from fairlead.gateway.queue import Ask, TargetQueue
+from fairlead.gateway.router import Load, Target
 from fairlead.gateway.upstream import Upstream
 from fairlead.limits.fair import Rules
 from fairlead.limits.flows import Flow
@@ -19,6 +21,8 @@ from fairlead.net.client import Client
 from fairlead.net.client_tls import TlsContexts
 from fairlead.net.origin import Origin
 from fairlead.net.resolve import Resolver
+from fairlead.telemetry.scrapers.board import Board
+from fairlead.telemetry.scrapers.watch import contents
 from fairlead.testing import FakeTransport, answer
 
 PAGE = (
@@ -186,3 +190,36 @@ def test_it_watches_until_it_is_cancelled() -> None:
         assert task.cancelled()
 
     scenario(main, Watched(upstream=upstream(), queue=queue))
+
+
+def test_a_look_reaches_the_board_and_the_means_every_target() -> None:
+    one, board = upstream(), Board()
+    entry = cfg.Target(provider="engine", model="small")
+    target = Target(entry, Breaker(cfg.Breaker()), Load())
+    queue = TargetQueue(target.name, Rules(), Window(WindowRules()))
+    page = PAGE + b"vllm:request_queue_time_seconds_sum %d\nvllm:request_queue_time_seconds_count %d\n"
+
+    async def main() -> None:
+        network = Network()
+        client = Client(dial=network.dial)
+        watch = EngineWatch(client, lambda: [Watched(upstream=one, queue=queue)], board)
+        network.answer = answer(page % (0, 0))
+        await watch.look(one, [queue])
+        network.answer = answer(b"nothing", status=404)
+        await watch.look(one, [queue])
+        await client.close()
+        reading = board.reading("engine/small", time.monotonic())
+        assert reading is not None
+        assert reading.running == 1.0
+        board.engine(["engine/small"], contents(page % (6, 2)).engine or reading, time.monotonic() + 10)
+        task = asyncio.create_task(tell_means(board, lambda: [target]))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(main())
+
+    assert target.load_state.engine is not None
+    assert target.load_state.engine.queue_s == 3.0
+    counts = {one.labels: one.value for one in board.readings(0.0) if one.name == "fairlead_scrapes_total"}
+    assert counts == {("engine", "ok"): 1, ("engine", "status"): 1}

@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from fairlead import config as cfg
 from fairlead.errors import (
     Forbidden,
     InvalidRequest,
@@ -17,10 +18,13 @@ from fairlead.errors import (
     UpstreamError,
 )
 from fairlead.gateway.exchange import Exchange, RequestIds, second_of
+from fairlead.gateway.health import Breaker
+from fairlead.gateway.router import Load, Target
 from fairlead.limits.flows import Band, Flow
 from fairlead.net.server import Call
 from fairlead.providers.table import apis
-from fairlead.types import ITL_BOUNDS_S, Attempt, LimitFact, Outcome, Usage
+from fairlead.telemetry.scrapers.engine import EngineMeans
+from fairlead.types import ITL_BOUNDS_S, Attempt, EngineTimes, LimitFact, Outcome, RequestRecord, Usage
 
 
 class _Call:
@@ -89,15 +93,27 @@ def test_gaps_between_tokens_are_counted_in_a_histogram() -> None:
     assert ex.record().itl_counts == ()
     ex.tokens_arrived(1, 10.0005)
     ex.tokens_arrived(3, 10.5005)
-    ex.tokens_arrived(1, 20.0)
+    ex.tokens_arrived(1, 120.0)
     record = ex.record()
     assert record.chunks == 6
     assert sum(record.itl_counts) == 5
     assert len(record.itl_counts) == len(ITL_BOUNDS_S) + 1
     assert record.itl_counts[0] == 3  # half a millisecond, and two that came together
     assert record.itl_counts[-1] == 1
-    assert record.itl_max_s == pytest.approx(9.4995)
-    assert record.itl_sum_s == pytest.approx(10.0)
+    assert record.itl_max_s == pytest.approx(109.4995)
+    assert record.itl_sum_s == pytest.approx(110.0)
+
+
+def test_long_gaps_are_stalls_whatever_their_order() -> None:
+    ex = exchange()
+    ex.stall_s = 2.0
+    at = 10.0
+    for gap in (0.0, 5.0, 0.5, 2.0, 1.99, 3.0, 0.1):
+        at += gap
+        ex.tokens_arrived(1, at)
+    record = ex.record()
+    assert (record.stalls, record.stalled_s) == (3, pytest.approx(10.0))
+    assert record.itl_max_s == pytest.approx(5.0)
 
 
 def test_tokens_that_come_together_at_first_have_no_gap() -> None:
@@ -130,7 +146,8 @@ def test_every_field_of_the_record_holds_what_it_is_named_for() -> None:
     ex.finish_reason, ex.trace_parent, ex.client_retry = "stop", "a-trace", 2
     ex.limits = (LimitFact(limit="acme/requests"),)
     ex.flow, ex.queued = Flow(names=("acme",), weights=(1.0,), band=Band.BATCH), True
-    ex.cache, ex.saved_tokens, ex.saved_microusd = "hit", 19, 23
+    ex.cache, ex.saved_tokens, ex.saved_microusd, ex.saved_gpu_s = "hit", 19, 23, 37.0
+    ex.stalls, ex.stalled_s = 29, 31.0
 
     record = ex.record()
 
@@ -143,10 +160,42 @@ def test_every_field_of_the_record_holds_what_it_is_named_for() -> None:
         "bytes_in": 41, "bytes_out": 43, "attempts": (attempt,), "finish_reason": "stop",
         "trace_parent": "a-trace", "client_retry": 2, "cost_microusd": 17, "limits": ex.limits,
         "priority": "batch", "fallback": "", "cache": "hit", "saved_tokens": 19, "saved_microusd": 23,
+        "engine_queue_s": 0.0, "prefill_s": 0.0, "decode_s": 0.3, "network_s": 0.0, "stalls": 29,
+        "stalled_s": 31.0, "engine_source": "", "trace": "", "trace_state": "",
+        "saved_gpu_s": 37.0,
     }  # fmt: skip
     seen = msgspec.structs.asdict(record)
     assert seen.pop("duration_s") > 0
     assert seen == expected
+
+
+def answered(means: EngineMeans | None = None, engine: EngineTimes | None = None) -> RequestRecord:
+    """A stream that was asked for at 1.0 with a new connection, began at 2.0 and ended at 4.5."""
+    ex = exchange()
+    ex.started, ex.stream = 100.0, True
+    load = Load()
+    load.engine = means
+    ex.target = Target(cfg.Target(provider="lab", model="m"), Breaker(cfg.Breaker()), load)
+    ex.asked, ex.connect_s, ex.headers_at, ex.first_token = 101.0, 0.1, 101.5, 102.0
+    ex.itl_sum_s, ex.engine = 2.4, engine
+    ex.attempts.append(Attempt(target="lab/m", started_s=1.0, first_token_s=2.0, ended_s=4.5))
+    return ex.record()
+
+
+def test_what_the_engine_tells_of_its_work_is_in_the_record() -> None:
+    record = answered(EngineMeans(queue_s=9.0), EngineTimes(queue_s=0.2, prefill_s=0.5, decode_s=2.3))
+
+    assert record.engine_source == "response"
+    assert (record.engine_queue_s, record.prefill_s, record.decode_s) == (0.2, 0.5, 2.3)
+    assert record.network_s == pytest.approx(0.4), "of 3.4 s since the connection stood"
+
+
+def test_the_means_of_the_target_count_where_the_answer_tells_nothing() -> None:
+    record = answered(EngineMeans(queue_s=0.2, prefill_s=0.6))
+
+    assert record.engine_source == "histogram"
+    assert (record.engine_queue_s, record.prefill_s, record.decode_s) == (0.2, 0.6, 2.4)
+    assert record.network_s == pytest.approx(0.2)
 
 
 def test_an_id_tells_when_it_was_made() -> None:

@@ -30,10 +30,13 @@ def test_without_a_statement_the_configured_total_holds() -> None:
 
 def test_only_a_valid_trace_is_recorded_and_any_is_passed_on() -> None:
     valid = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    facts = ClientFacts({b"traceparent": valid, b"openai-beta": b"assistants=v2", b"cookie": b"secret"})
-    assert facts.trace_parent == valid.decode()
-    assert facts.forwarded == b"openai-beta: assistants=v2\r\ntraceparent: %b\r\n" % valid
-    assert ClientFacts({b"traceparent": b"00-nonsense"}).trace_parent == ""
+    headers = {b"traceparent": valid, b"tracestate": b"a=1", b"openai-beta": b"assistants=v2"}
+    facts = ClientFacts({**headers, b"cookie": b"secret"})
+    assert (facts.trace_parent, facts.trace_state) == (valid.decode(), "a=1")
+    assert facts.forwarded == b"openai-beta: assistants=v2\r\n"
+    assert facts.trace_lines == b"traceparent: %b\r\ntracestate: a=1\r\n" % valid
+    facts = ClientFacts({b"traceparent": b"00-nonsense", b"tracestate": b"a=1"})
+    assert facts.trace_parent == facts.trace_state == ""
 
 
 def test_an_echoed_id_is_cut_to_a_bounded_length() -> None:

@@ -11,14 +11,21 @@ from fairlead.gateway import router
 from fairlead.gateway.precheck import most_microusd
 from fairlead.gateway.prepare import Asked
 from fairlead.providers.rewrite import read_head
-from fairlead.telemetry.cost import prices_of
+from fairlead.telemetry.cost import Prices, prices_of
 
 
-class _Priced:
-    prices = prices_of(Target(provider="p", input_usd_per_mtok=1.0, output_usd_per_mtok=10.0))
+class _Target:
+    def __init__(self, target: Target) -> None:
+        self.prices = prices_of(target)
+
+    def prices_for(self, model: str) -> Prices | None:
+        return self.prices
 
 
-def _estimated(body: bytes, target: object = _Priced) -> int | None:
+_PRICED = _Target(Target(provider="p", input_usd_per_mtok=1.0, output_usd_per_mtok=10.0))
+
+
+def _estimated(body: bytes, target: object = _PRICED) -> int | None:
     class Ex:
         api = None
 
@@ -50,7 +57,4 @@ def test_several_answers_cost_several_times_as_much() -> None:
 
 
 def test_without_prices_nothing_is_estimated() -> None:
-    class Free:
-        prices = None
-
-    assert _estimated(b'{"model":"m"}', Free) is None
+    assert _estimated(b'{"model":"m"}', _Target(Target(provider="p"))) is None

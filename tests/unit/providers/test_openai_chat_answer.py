@@ -210,7 +210,7 @@ def test_what_is_rendered_decodes_the_same() -> None:
     )  # fmt: skip
     answer = Answer(
         id="chatcmpl-1", model="m", created=5,
-        usage=Usage(input_tokens=9, output_tokens=4, reasoning_tokens=2),
+        usage=Usage(input_tokens=9, output_tokens=4, reasoning_tokens=2, service_tier="flex"),
         choices=(Choice(index=0, parts=parts, finish=FinishReason.TOOL_CALLS),), service_tier="flex",
     )  # fmt: skip
     assert decode_answer(render_answer(answer, "asked", "r1")) == answer

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.config import Secret, Storage
 from fairlead.errors import ConfigError, StorageUnusable
-from fairlead.storage.connect import open_cache_file, open_database, open_existing
+from fairlead.storage.connect import configured, open_cache_file, open_database, open_existing
 from fairlead.storage.sqlite import SqliteDatabase
 
 
@@ -44,8 +45,8 @@ def test_the_home_directory_is_expanded(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_another_kind_is_refused_without_repeating_its_password() -> None:
-    with pytest.raises(ConfigError, match="`postgres`") as caught:
-        asyncio.run(open_database("postgres://fairlead:hunter2@db/fairlead"))
+    with pytest.raises(ConfigError, match="`mysql`") as caught:
+        asyncio.run(open_database("mysql://fairlead:hunter2@db/fairlead"))
 
     assert "hunter2" not in str(caught.value)
     assert "sqlite:///PATH" in (caught.value.hint or "")
@@ -129,3 +130,17 @@ def test_a_newer_file_of_answers_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StorageUnusable, match="9000_future"):
         asyncio.run(scenario())
     assert not (tmp_path / "cache.db.damaged").exists()
+
+
+def test_the_configured_database_is_before_the_directory() -> None:
+    url = "postgresql://u:hunter2@db/fairlead"
+
+    assert configured(Storage(), "/srv/state", lambda _: url) == "/srv/state"
+    assert configured(Storage(database=Secret("env:URL")), "/srv/state", lambda _: url) == url
+
+
+def test_a_secret_that_is_no_url_is_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="`env:URL` holds is no URL") as caught:
+        configured(Storage(database=Secret("env:URL")), "/srv/state", lambda _: "hunter2")
+
+    assert "hunter2" not in f"{caught.value} {caught.value.hint}"

@@ -245,3 +245,40 @@ def test_text_that_is_not_utf8_is_a_rejected_statement(
     """Python's module raises the same exception as for SQLite's errors, without a result code."""
     with pytest.raises(StatementRejected, match="UTF-8"):
         runner.run(database.fetch("SELECT CAST(x'c3ff' AS TEXT)"))
+
+
+def test_unused_space_goes_back_to_the_file_system_step_by_step(
+    database: SqliteDatabase, runner: asyncio.Runner, tmp_path: Path
+) -> None:
+    rows = [(number, "x" * 2000) for number in range(6000)]
+    runner.run(database.execute_many("INSERT INTO things VALUES (?, ?)", rows))
+    assert runner.run(database.trim()) == 0, "all of it is used"
+    runner.run(database.execute("DELETE FROM things WHERE id > 10"))
+    runner.run(database.execute("PRAGMA wal_checkpoint"))
+    before = (tmp_path / "state" / "test.db").stat().st_size
+
+    steps = []
+    while given_back := runner.run(database.trim()):
+        steps.append(given_back)
+    runner.run(database.execute("PRAGMA wal_checkpoint"))
+
+    after = (tmp_path / "state" / "test.db").stat().st_size
+    assert len(steps) > 1
+    assert max(steps) <= 4 * 1024 * 1024
+    assert before - after >= sum(steps), "with the pages that kept account of them"
+    assert after < before / 10
+    assert runner.run(database.fetch("SELECT count(*) FROM things")) == [(11,)]
+
+
+def test_a_file_that_was_made_without_it_keeps_its_size(tmp_path: Path, runner: asyncio.Runner) -> None:
+    path = tmp_path / "old.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE things (data TEXT)")
+    connection.commit()
+    connection.close()
+    database = runner.run(SqliteDatabase.open(path))
+    runner.run(database.execute_many("INSERT INTO things VALUES (?)", [("x" * 2000,)] * 1000))
+    runner.run(database.execute("DELETE FROM things"))
+
+    assert runner.run(database.trim()) == 0
+    runner.run(database.close())

@@ -112,6 +112,16 @@ def full_record() -> RequestRecord:
         saved_tokens=30,
         saved_microusd=12,
         client_retry=2,
+        engine_queue_s=0.05,
+        prefill_s=0.15,
+        decode_s=2.0,
+        network_s=0.1,
+        stalls=1,
+        stalled_s=1.5,
+        engine_source="response",
+        trace="00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01",
+        trace_state="vendor=1",
+        saved_gpu_s=0.25,
     )
 
 

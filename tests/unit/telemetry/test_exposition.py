@@ -18,7 +18,7 @@ from fairlead.telemetry import process
 from fairlead.telemetry.exposition import OPENMETRICS, TEXT, negotiate, render
 from fairlead.telemetry.prometheus import Metrics
 from fairlead.telemetry.readings import COUNTERS, GAUGES, Reading
-from fairlead.telemetry.samples import Family, Series
+from fairlead.telemetry.samples import Exemplar, Family, Series
 from fairlead.types import RequestRecord
 
 Parse = Callable[[str], Iterable[Any]]
@@ -54,7 +54,7 @@ def test_every_sample_is_read_back(content_type: str, parse: Parse) -> None:
     assert found["fairlead_request_duration_seconds_bucket", ("small", "chat", "ok", "0.32")] == 0
     assert found["fairlead_request_duration_seconds_bucket", ("small", "chat", "ok", "+Inf")] == 1
     assert found["fairlead_request_duration_seconds_sum", ("small", "chat", "ok")] == 0.5
-    assert found["fairlead_itl_seconds_count", ("large", "lab/large-2")] == 20
+    assert found["fairlead_itl_seconds_count", ("large", "lab/large-2")] == 30
     assert found["fairlead_breaker_state", ("lab/a",)] == 0.5
     assert found["process_start_time_seconds", ()] == 1.5e9
 
@@ -86,6 +86,21 @@ def test_quotes_backslashes_and_line_ends_survive(content_type: str, parse: Pars
 
     assert parsed.documentation == 'say "\\n"\nhere'
     assert [sample.labels for sample in parsed.samples] == [{"l": nasty}]
+
+
+def test_exemplars_lead_to_traces_in_openmetrics_only() -> None:
+    exemplar = Exemplar(bucket=1, trace_id="0af7651916cd43dd8448eb211c80319c", value=0.067, at=1.5e9 + 0.25)
+    series = Series(value=2.5, counts=(1, 1, 1), exemplars=(exemplar,))
+    family = Family(name="h_seconds", kind="histogram", help="", bounds=(0.05, 1.0), series=(series,))
+
+    (read,) = parse_openmetrics(render([family], OPENMETRICS).decode())
+
+    found = {sample.labels["le"]: sample.exemplar for sample in read.samples if "le" in sample.labels}
+    assert found["0.05"] is None
+    assert found["+Inf"] is None
+    assert found["1.0"].labels == {"trace_id": "0af7651916cd43dd8448eb211c80319c"}
+    assert (found["1.0"].value, float(found["1.0"].timestamp)) == (0.067, 1.5e9 + 0.25)
+    assert b"trace_id" not in render([family], TEXT)
 
 
 def test_special_numbers_read_back() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.telemetry.histogram import merged, quantile
+from fairlead.telemetry.histogram import coarsened, merged, quantile
 
 BOUNDS = (1.0, 2.0, 4.0)
 counts = st.tuples(*[st.integers(0, 1000)] * 4)
@@ -54,3 +54,10 @@ def test_merging_conserves_counts_in_any_order(
 def test_histograms_over_different_bounds_do_not_merge() -> None:
     with pytest.raises(ValueError, match="2 and 3 bounds"):
         merged((1, 2, 3), (1, 2, 3, 4))
+
+
+def test_fewer_bounds_hold_the_same_observations() -> None:
+    assert coarsened(BOUNDS, (1, 2, 3, 4), (2.0,)) == (3, 7)
+    assert coarsened(BOUNDS, (1, 2, 3, 4), BOUNDS) == (1, 2, 3, 4)
+    with pytest.raises(ValueError, match="not in"):
+        coarsened(BOUNDS, (1, 2, 3, 4), (3.0,))

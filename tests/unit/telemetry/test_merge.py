@@ -9,10 +9,21 @@ from tests.unit.telemetry.records import record, records
 from fairlead.telemetry.merge import cumulative, merge
 from fairlead.telemetry.prometheus import Metrics
 from fairlead.telemetry.readings import Reading
-from fairlead.telemetry.samples import Family, Series
+from fairlead.telemetry.samples import Exemplar, Family, Series
 from fairlead.types import RequestRecord
 
 _label = st.sampled_from(["a", "b", "c"])
+
+
+_exemplars = st.dictionaries(
+    st.integers(0, 2),
+    st.tuples(st.sampled_from(["a" * 32, "b" * 32]), st.floats(0, 1), st.integers(0, 3)),
+).map(
+    lambda found: tuple(
+        Exemplar(bucket=bucket, trace_id=trace, value=value, at=float(at))
+        for bucket, (trace, value, at) in sorted(found.items())
+    )
+)
 
 
 def _family(name: str, kind: str, **more: object) -> st.SearchStrategy[Family]:
@@ -22,6 +33,7 @@ def _family(name: str, kind: str, **more: object) -> st.SearchStrategy[Family]:
         labels=st.tuples(_label),
         value=st.integers(0, 1000),  # floats would add up differently in another order
         counts=st.tuples(*[st.integers(0, 9)] * size),
+        exemplars=_exemplars if size else st.just(()),
     )
     return st.lists(series, max_size=4, unique_by=lambda one: one.labels).map(
         lambda found: Family(
@@ -69,6 +81,17 @@ def test_two_workers_show_what_one_would(served: list[RequestRecord], cut: int) 
         assert ours == {series.labels: series.counts for series in family.series}
         total = sum(series.value for series in together[name].series)
         assert abs(total - sum(series.value for series in family.series)) < 1e-6 * max(1, total)
+
+
+def test_of_two_workers_traces_the_later_stands_for_a_bucket() -> None:
+    def worker(trace: str, at: float, bucket: int) -> tuple[Family, ...]:
+        exemplar = Exemplar(bucket=bucket, trace_id=trace, value=0.5, at=at)
+        series = Series(counts=(1, 1, 1), exemplars=(exemplar,))
+        return (Family(name="h", kind="histogram", help="", bounds=(1.0, 2.0), series=(series,)),)
+
+    (family,) = merge([worker("new", 9.0, 1), worker("old", 3.0, 1), worker("other", 1.0, 0)])
+
+    assert [(one.bucket, one.trace_id) for one in family.series[0].exemplars] == [(0, "other"), (1, "new")]
 
 
 def test_gauges_combine_as_they_declare() -> None:

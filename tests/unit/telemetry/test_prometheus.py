@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.telemetry.records import full_record, record, records
 
-from fairlead.telemetry.histogram import quantile
-from fairlead.telemetry.prometheus import DURATION_BOUNDS_S, Metrics
+from fairlead.telemetry.cells import DURATION_BOUNDS_S, RATE_BOUNDS
+from fairlead.telemetry.histogram import coarsened, quantile
+from fairlead.telemetry.prometheus import Metrics
 from fairlead.telemetry.readings import Reading
-from fairlead.telemetry.samples import Family, Series
+from fairlead.telemetry.samples import Exemplar, Family, Series
+from fairlead.telemetry.views import SHOWN_ITL_BOUNDS_S
 from fairlead.types import ITL_BOUNDS_S, Attempt, Failure, FailureKind, Outcome, RequestRecord, Usage
 
 
@@ -112,7 +114,11 @@ def test_gaps_between_tokens_add_up_over_requests_and_batches() -> None:
     found = families(stream, metrics=metrics)["fairlead_itl_seconds"]
 
     assert found.series == (
-        Series(labels=("small", "lab/small-1"), value=4.5, counts=tuple(3 * count for count in counts)),
+        Series(
+            labels=("small", "lab/small-1"),
+            value=4.5,
+            counts=coarsened(ITL_BOUNDS_S, [3 * count for count in counts], SHOWN_ITL_BOUNDS_S),
+        ),
     )
 
 
@@ -197,6 +203,95 @@ def test_a_median_can_be_read_from_the_metrics() -> None:
     median = quantile(family.bounds, family.series[0].counts, 0.5)
     assert median is not None
     assert 0.08 < median < 0.16
+
+
+def test_stalls_and_the_pace_of_streams_are_counted() -> None:
+    counts = (1,) + (0,) * len(ITL_BOUNDS_S)
+    stream = record(
+        stream=True,
+        itl_counts=counts,
+        itl_sum_s=2.0,
+        stalls=2,
+        stalled_s=3.5,
+        usage=Usage(input_tokens=9, output_tokens=81),
+    )
+    found = families(stream, stream, record(stream=True))
+
+    assert values(found["fairlead_stalls_total"]) == {("small", "lab/small-1"): 4}
+    assert values(found["fairlead_stall_seconds_total"]) == {("small", "lab/small-1"): 7.0}
+    (rate,) = found["fairlead_output_tokens_per_second"].series
+    assert (rate.value, sum(rate.counts)) == (80.0, 2)
+    assert rate.counts[RATE_BOUNDS.index(40)] == 2
+
+
+def test_the_time_at_upstreams_is_told_apart_where_it_is_known() -> None:
+    told = record(
+        connect_s=0.02,
+        engine_queue_s=0.1,
+        prefill_s=0.2,
+        decode_s=0.3,
+        network_s=0.04,
+        engine_source="response",
+    )
+    found = families(told, record(connect_s=0.01), record())["fairlead_phase_seconds"]
+
+    assert {series.labels[0]: (sum(series.counts), series.value) for series in found.series} == {
+        "connect": (2, pytest.approx(0.03)),
+        "engine_queue": (1, 0.1),
+        "prefill": (1, 0.2),
+        "decode": (1, 0.3),
+        "network": (1, 0.04),
+    }
+
+
+def test_a_stream_that_another_target_has_finished_is_resumed() -> None:
+    cut = Attempt(
+        target="a", started_s=0.0, first_token_s=0.1, failure=Failure(kind=FailureKind.CUT, message="")
+    )
+    refused = Attempt(target="a", started_s=0.0, failure=Failure(kind=FailureKind.OVERLOADED, message=""))
+    last = Attempt(target="b", started_s=0.2, first_token_s=0.3)
+
+    found = families(record(stream=True, attempts=(cut, last)), record(stream=True, attempts=(refused, last)))
+
+    assert values(found["fairlead_stream_outcome_total"]) == {("resumed",): 1, ("complete",): 1}
+
+
+def test_sampled_traces_stand_for_the_buckets_they_were_counted_in() -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    seen = record(
+        stream=True,
+        first_token_s=0.3,
+        duration_s=0.5,
+        trace_parent=f"00-{trace}-b7ad6b7169203331-01",
+        started_at=100.0,
+    )
+    unseen = record(duration_s=60.0, trace_parent=f"00-{'9' * 32}-b7ad6b7169203331-00")
+
+    found = families(seen, unseen)
+
+    (duration,) = found["fairlead_request_duration_seconds"].series
+    bucket = DURATION_BOUNDS_S.index(0.64)
+    assert duration.exemplars == (Exemplar(bucket=bucket, trace_id=trace, value=0.5, at=100.5),)
+    assert duration.counts[bucket] == 1
+    (ttft,) = found["fairlead_ttft_seconds"].series
+    assert [one.trace_id for one in ttft.exemplars] == [trace]
+    off = families(seen, metrics=Metrics(exemplars=False))
+    assert off["fairlead_request_duration_seconds"].series[0].exemplars == ()
+
+
+@given(st.lists(records, max_size=40), st.integers(0, 40))
+def test_it_does_not_matter_how_records_are_batched(served: list[RequestRecord], cut: int) -> None:
+    whole, halves, single = Metrics(), Metrics(), Metrics()
+    whole.take(served)
+    halves.take(served[:cut])
+    halves.take(served[cut:])
+    for one in served:
+        single.take([one])
+
+    expected = {family.name: {s.labels: s.counts for s in family.series} for family in whole.families()}
+    for other in (halves, single):
+        found = {family.name: {s.labels: s.counts for s in family.series} for family in other.families()}
+        assert found == expected
 
 
 def test_gauges_are_declared_once() -> None:

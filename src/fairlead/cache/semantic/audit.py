@@ -4,7 +4,8 @@
     active      serves; a random part of the hits is audited: asked again later, and compared
     tightened   the bound has passed the limit: serves only what is much more certain, if that has a bound
                 of its own within the limit; everything else is compared as in learning, and may lead back
-    off         it did not get better: serves nothing until somebody resets it
+    off         it did not get better, or the model is sure of nothing any more: serves nothing until
+                somebody resets it
 
 The rule in all states: a hit is served only while the anytime-valid upper
 bound (`bound`) of the false rate of verified decisions is within the limit.
@@ -97,6 +98,36 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Chosen by chance, but over the budget."""
 
 
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """How many decisions were verified, and how many of them were wrong."""
+
+    count: int = 0
+    errors: int = 0
+
+    def sound(self) -> bool:
+        """Whether it can be one."""
+        return 0 <= self.errors <= self.count
+
+
+class SavedAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a route's watch knows, as it is stored."""
+
+    max_false_hit_rate: float
+    state: State
+    attempt: int
+    main: Sample
+    strict: Sample
+    strict_served: bool
+    missed: float
+    drift: float
+    tightened_for: int
+    since_audit: int
+    hits: int
+    audits: int
+    skipped: int
+    credit: float
+
+
 class _Evidence:
     """Verified decisions above one requirement, and their bound."""
 
@@ -112,6 +143,11 @@ class _Evidence:
         self.errors += not right
         # A judge who takes a part of the false hits for right shows us the rest only.
         self.bound = min(anytime_upper(self.count, self.errors, self.alpha) / (1.0 - missed), 1.0)
+
+    def restore(self, sample: Sample, missed: float) -> None:
+        """Take the counts of before."""
+        self.count, self.errors = sample.count, sample.errors
+        self.bound = min(anytime_upper(sample.count, sample.errors, self.alpha) / (1.0 - missed), 1.0)
 
 
 class RouteAudit:
@@ -129,6 +165,8 @@ class RouteAudit:
         self._hits = self._audits = self._skipped = 0
         self._since_audit = 0
         self._tightened_for = 0
+        self._idle = 0
+        """Comparisons, while tightened, since one that the model was sure of."""
         self._missed = 0.0
         self._credit = rules.audits_per_hour
         self._credited_at: float | None = None
@@ -160,9 +198,12 @@ class RouteAudit:
         limit = self.rules.max_false_hit_rate
         if hit:
             self._audits += 1
-        if self.state is State.OFF or not lower >= 1.0 - limit:
+        if self.state is State.OFF:
             return
-        self._since_audit = 0
+        if not lower >= 1.0 - limit:
+            self._unsure()
+            return
+        self._since_audit = self._idle = 0
         if right:
             self._missed = max(self._missed, min(missed, 0.99))
         self._main.add(right, self._missed)
@@ -175,6 +216,54 @@ class RouteAudit:
         """Begin anew, on an operator's word."""
         self._begin(0)
         self._go(State.LEARNING)
+
+    def saved(self) -> SavedAudit:
+        """What is known, to be stored."""
+        return SavedAudit(
+            max_false_hit_rate=self.rules.max_false_hit_rate,
+            state=self.state,
+            attempt=self._attempt,
+            main=Sample(count=self._main.count, errors=self._main.errors),
+            strict=Sample(count=self._strict.count, errors=self._strict.errors),
+            strict_served=self._strict_served,
+            missed=self._missed,
+            drift=self._drift,
+            tightened_for=self._tightened_for,
+            since_audit=self._since_audit,
+            hits=self._hits,
+            audits=self._audits,
+            skipped=self._skipped,
+            credit=self._credit,
+        )
+
+    def restore(self, saved: SavedAudit) -> bool:
+        """Go on from what was stored. False, and nothing changes, when that is of another limit or unsound.
+
+        Bounds are computed anew, with these rules' `alpha`: they depend on the counts alone. A route that
+        is no longer within its limit by them is tightened.
+        """
+        if (
+            saved.max_false_hit_rate != self.rules.max_false_hit_rate
+            or not (saved.main.sound() and saved.strict.sound())
+            or not 0 <= saved.attempt < len(_ATTEMPTS)
+            or not 0.0 <= saved.missed < 1.0
+            or not (math.isfinite(saved.drift) and math.isfinite(saved.credit))
+        ):
+            return False
+        self._begin(saved.attempt)
+        self._missed = saved.missed
+        self._main.restore(saved.main, saved.missed)
+        self._strict.restore(saved.strict, saved.missed)
+        self._strict_served = saved.strict_served
+        self._drift = max(saved.drift, 0.0)
+        self._tightened_for = saved.tightened_for
+        self._since_audit = saved.since_audit
+        self._hits, self._audits, self._skipped = saved.hits, saved.audits, saved.skipped
+        self._credit = min(max(saved.credit, 0.0), self.rules.audits_per_hour)
+        self.state = saved.state
+        if self.state is State.ACTIVE and self._main.bound > self.rules.max_false_hit_rate:
+            self._go(State.TIGHTENED)
+        return True
 
     def status(self) -> Status:
         """What is published."""
@@ -196,7 +285,7 @@ class RouteAudit:
         self._strict = _Evidence(alpha * _STRICT_SHARE)
         self._strict_served = False
         self._drift = 0.0
-        self._tightened_for = 0
+        self._tightened_for = self._idle = 0
 
     def _serving(self, lower: float) -> _Evidence | None:
         """The evidence that lets a decision be served."""
@@ -221,6 +310,16 @@ class RouteAudit:
             return False
         self._credit -= 1.0
         return True
+
+    def _unsure(self) -> None:
+        """The model was not sure enough of a pair that was compared.
+
+        What it has learned to doubt is never verified again, and so would stay tightened for ever.
+        """
+        if self.state is State.TIGHTENED:
+            self._idle += 1
+            if self._idle * self.rules.max_false_hit_rate >= _PATIENCE:
+                self._go(State.OFF)
 
     def _drift_step(self, right: bool) -> float:
         """The logarithm of a bet that the rate has become several times the limit."""

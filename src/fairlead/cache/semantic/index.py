@@ -87,6 +87,10 @@ class Index:
             del self._partitions[fingerprint, embedder]
         return True
 
+    def holds(self, fingerprint: bytes, embedder: str) -> bool:
+        """Whether there is anything to find."""
+        return (fingerprint, embedder) in self._partitions
+
     def nearest(self, fingerprint: bytes, embedder: str, vector: array[float], count: int) -> list[Near]:
         """The nearest of a partition, the nearest first; none when there is no such partition."""
         partition = self._partitions.get((fingerprint, embedder))
@@ -140,15 +144,15 @@ class _Partition:
             pairs = zip(found.keys.tolist(), found.distances.tolist(), strict=True)
         else:
             if self._matrix is None:
-                flat = array("f", [value for row in self.keys.values() for value in row])
-                self._matrix = (list(self.keys), self._array(flat).reshape(len(self.keys), self._dimensions))
+                rows = self._array(b"".join(self.keys.values()))
+                self._matrix = (list(self.keys), rows.reshape(len(self.keys), self._dimensions))
             keys, matrix = self._matrix
             cosine = self._library.MetricKind.Cos
             found = self._library.search(matrix, self._array(vector), count, cosine, exact=True, threads=1)
             pairs = zip((keys[row] for row in found.keys.tolist()), found.distances.tolist(), strict=True)
         return [Near(key=int(key), cosine=1.0 - float(distance)) for key, distance in pairs]
 
-    def _array(self, vector: array[float]) -> Any:
+    def _array(self, vector: array[float] | bytes) -> Any:
         return self._library.np.frombuffer(vector, dtype="float32")
 
 

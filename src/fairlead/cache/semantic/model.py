@@ -151,12 +151,20 @@ class Model:
         """An entry has left the cache."""
         self._entries.pop(entry, None)
 
+    def forget_route(self, route: str) -> None:
+        """A route begins anew: with the embedder's weights, less certain."""
+        self._routes.pop(route, None)
+
     def saved(self) -> Saved:
         """Everything learned, to be stored."""
         return Saved(
-            mean=self._embedder.mean,
-            covariance=self._embedder.covariance,
-            routes={name: (weights.mean, weights.covariance) for name, weights in self._routes.items()},
+            mean=list(self._embedder.mean),
+            # Rows are changed in place, and who stores this may do so later.
+            covariance=[list(row) for row in self._embedder.covariance],
+            routes={
+                name: (list(weights.mean), [list(row) for row in weights.covariance])
+                for name, weights in self._routes.items()
+            },
             effects=dict(self._effects),
             entries=dict(self._entries),
         )

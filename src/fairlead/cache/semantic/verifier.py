@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from fairlead.cache.semantic.audit import Change, RouteAudit, Rules, State, Status
+from fairlead.cache.semantic.audit import Change, RouteAudit, Rules, SavedAudit, State, Status
 from fairlead.cache.semantic.features import Features, features_of
 from fairlead.cache.semantic.guards import Facts, disagreements, facts_of
-from fairlead.cache.semantic.model import Model, Prediction, Priors
+from fairlead.cache.semantic.model import Model, Prediction, Priors, Saved
 from fairlead.cache.semantic.text import difference, taken_apart
 
 
@@ -54,6 +54,13 @@ def read(text: str) -> Facts:
     return facts_of(taken_apart(text))
 
 
+class SavedVerifier(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one embedder's verifier has learned, as it is stored."""
+
+    model: Saved
+    routes: dict[str, SavedAudit]
+
+
 class Verifier:
     """Guards, model and audits of one embedder's candidates."""
 
@@ -61,13 +68,43 @@ class Verifier:
         self.model = Model(priors)
         self._alert = alert
         self._routes: dict[str, RouteAudit] = {}
+        self._saved: dict[str, SavedAudit] = {}
+        """Of routes that nobody watches yet."""
 
     def watch(self, route: str, rules: Rules) -> RouteAudit:
-        """The watch over a route; a new one when there is none or its rules have changed."""
+        """The watch over a route. With other rules a new one, which goes on from what is known if it can."""
         known = self._routes.get(route)
-        if known is None or known.rules != rules:
-            known = self._routes[route] = RouteAudit(route, rules, self._alert)
-        return known
+        if known is not None and known.rules == rules:
+            return known
+        watch = self._routes[route] = RouteAudit(route, rules, self._alert)
+        saved = known.saved() if known is not None else self._saved.pop(route, None)
+        if saved is not None:
+            watch.restore(saved)
+        return watch
+
+    def forget(self, route: str | None) -> None:
+        """Begin anew with a route, or with all: nothing is left of what was learned."""
+        names = list(self._routes) if route is None else [route]
+        for name in names:
+            self._saved.pop(name, None)
+            self.model.forget_route(name)
+            if (watch := self._routes.get(name)) is not None:
+                watch.reset()
+        if route is None:
+            self._saved.clear()
+            self.model = Model(self.model.priors)
+
+    def saved(self) -> SavedVerifier:
+        """What was learned, to be stored. Routes that are not watched now keep what they had."""
+        routes = {**self._saved, **{name: watch.saved() for name, watch in self._routes.items()}}
+        return SavedVerifier(model=self.model.saved(), routes=routes)
+
+    def restore(self, saved: SavedVerifier) -> bool:
+        """Go on from what was stored, before anything is watched. False when it is of another shape."""
+        if not self.model.restore(saved.model):
+            return False
+        self._saved = dict(saved.routes)
+        return True
 
     def decide(
         self, route: RouteAudit, asked: Facts, candidate: Candidate, *, roll: float, now: float

@@ -55,7 +55,7 @@ _ROUTER_REASONS: Final = {
 }
 _GENERAL_REASONS: Final = {
     "master_key": "keys are made by `fairlead keys create` and kept as hashes",
-    "database_url": "state is kept in `state.dir`; an outside database is not part of this version",
+    "database_url": "state is kept in `state.dir`, or in Postgres with `storage.database`",
     "store_model_in_db": "models are in this file only",
     "alerting": "alerts are not part of this version; `/metrics` has what they need",
     "alerting_threshold": "alerts are not part of this version; `/metrics` has what they need",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead.cache.semantic.audit import Change, RouteAudit, Rules, State
+from fairlead.cache.semantic.audit import Change, RouteAudit, Rules, Sample, State
 
 SURE = 0.9999
 """Good enough for any requirement."""
@@ -182,3 +183,58 @@ def test_it_never_serves_with_a_bound_above_the_limit(seed: int, rate: float) ->
 def test_rates_that_are_none_are_refused(rules: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         Watched(**rules)
+
+
+# --- over a restart -----------------------------------------------------------------------------
+
+
+def test_a_watch_goes_on_from_what_was_saved() -> None:
+    watch = RouteAudit("r", Rules(max_false_hit_rate=0.1), lambda change: None)
+    for _ in range(60):
+        watch.verified(0.99, right=True, hit=False)
+    assert watch.state is State.ACTIVE
+    other = RouteAudit("r", watch.rules, lambda change: None)
+
+    assert other.restore(watch.saved())
+    assert other.status() == watch.status()
+    assert other.saved() == watch.saved()
+
+
+def test_another_limit_begins_anew_and_a_smaller_error_probability_counts_the_evidence_again() -> None:
+    watch = RouteAudit("r", Rules(max_false_hit_rate=0.1), lambda change: None)
+    for _ in range(36):
+        watch.verified(0.99, right=True, hit=False)
+    assert watch.state is State.ACTIVE
+    stricter = RouteAudit("r", Rules(max_false_hit_rate=0.05), lambda change: None)
+    rarer = RouteAudit("r", Rules(max_false_hit_rate=0.1, alpha=0.001), lambda change: None)
+
+    assert not stricter.restore(watch.saved())
+    assert stricter.status().verified == 0
+    assert rarer.restore(watch.saved())
+    assert rarer.status().bound > 0.1
+    assert rarer.state is State.TIGHTENED
+
+
+def test_what_cannot_be_is_not_restored() -> None:
+    watch = RouteAudit("r", Rules(), lambda change: None)
+    saved = watch.saved()
+    for change in (
+        {"main": Sample(count=1, errors=2)},
+        {"attempt": 3},
+        {"missed": 1.0},
+        {"drift": float("nan")},
+    ):
+        assert not watch.restore(msgspec.structs.replace(saved, **change))
+
+
+def test_a_tightened_route_whose_model_is_sure_of_nothing_any_more_goes_off() -> None:
+    watch = RouteAudit("r", Rules(max_false_hit_rate=0.1), lambda change: None)
+    for _ in range(40):
+        watch.verified(0.99, right=True, hit=False)
+    watch.verified(0.99, right=False, hit=True)
+    assert watch.state is State.TIGHTENED
+    for _ in range(199):
+        watch.verified(0.5, right=False, hit=False)
+    assert watch.state is State.TIGHTENED
+    watch.verified(0.5, right=False, hit=False)
+    assert watch.state is State.OFF

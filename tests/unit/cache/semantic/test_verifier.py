@@ -110,3 +110,17 @@ def test_texts_without_an_end_are_no_candidates() -> None:
     verifier = Verifier(lambda change: None)
 
     assert decide(verifier, verifier.watch("r", Rules()), "a " * 999, "a " * 999).guards == ("length",)
+
+
+def test_what_was_learned_survives_and_a_route_may_begin_anew(trained: tuple[Verifier, RouteAudit]) -> None:
+    verifier, watch = trained
+    other = Verifier(lambda change: None)
+    assert other.restore(verifier.saved())
+    restored = other.watch("route", watch.rules)
+
+    assert restored.status() == watch.status()
+    assert other.saved() == verifier.saved()
+    other.forget("route")
+    assert (restored.state, restored.status().verified) == (State.LEARNING, 0)
+    other.forget(None)
+    assert other.model.saved().effects == {}

@@ -10,7 +10,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.compat import get_current_datetime
 from botocore.credentials import Credentials as BotocoreCredentials
 
-from fairlead.providers.sigv4 import Credentials, sign, signing_key
+from fairlead.net.sigv4 import Credentials, sign, signing_key
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 CREDENTIALS = Credentials(access_key_id="AKIDEXAMPLE", secret_access_key=SECRET)

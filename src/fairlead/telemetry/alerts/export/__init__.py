@@ -1,0 +1,1 @@
+"""The rules as Prometheus rules, and the metrics as Grafana dashboards. Pure: text and data out."""

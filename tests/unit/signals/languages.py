@@ -1,0 +1,31 @@
+"""Sentences in the languages that are tested, written for it."""
+# ruff: noqa: E501, RUF001 - other alphabets are what this is about
+
+SENTENCES: dict[str, tuple[str, ...]] = {
+    "en": ("Your order has been shipped and should arrive by Friday.",
+           "I cannot find the invoice of last week."),
+    "de": ("Ihre Bestellung wurde verschickt und sollte bis Freitag ankommen.",
+           "Um das Passwort zurückzusetzen, öffnen Sie zuerst die Einstellungen."),
+    "fr": ("Votre commande a été expédiée et devrait arriver vendredi.",
+           "La réunion a été reportée à trois heures de l'après-midi."),
+    "es": ("Su pedido ha sido enviado y debería llegar el viernes.",
+           "No encuentro la factura que me envió la semana pasada."),
+    "pt": ("O seu pedido foi enviado e deve chegar na sexta-feira.",
+           "Não encontro a fatura que você me enviou na semana passada."),
+    "it": ("Il suo ordine è stato spedito e dovrebbe arrivare venerdì.",
+           "La riunione è stata spostata alle tre del pomeriggio."),
+    "nl": ("Uw bestelling is verzonden en zou vrijdag moeten aankomen.",
+           "De vergadering is verplaatst naar drie uur in de middag."),
+    "pl": ("Twoje zamówienie zostało wysłane i powinno dotrzeć w piątek.",
+           "Aby zresetować hasło, najpierw otwórz ustawienia konta."),
+    "ru": ("Ваш заказ отправлен и должен прибыть в пятницу утром.",
+           "Чтобы сбросить пароль, сначала откройте настройки."),
+    "tr": ("Siparişiniz gönderildi ve cuma günü ulaşması bekleniyor.",
+           "Geçen hafta gönderdiğiniz faturayı bir türlü bulamıyorum."),
+    "zh": ("您的订单已经发货，预计星期五送达。", "要重置密码，请先打开设置页面。"),
+    "ja": ("ご注文の商品は発送済みで、金曜日に届く予定です。", "先週送っていただいた請求書が見つかりません。"),
+    "ko": ("주문하신 상품이 발송되었으며 금요일에 도착할 예정입니다.",
+           "지난주에 보내 주신 청구서를 찾을 수 없습니다."),
+    "ar": ("تم شحن طلبك ومن المتوقع أن يصل يوم الجمعة صباحاً.",
+           "لا أستطيع العثور على الفاتورة التي أرسلتها."),
+}  # fmt: skip
