@@ -86,7 +86,6 @@ def test_costs_as_of_an_earlier_revision() -> None:
 @pytest.mark.parametrize(
     ("query", "error"),
     [
-        ("by=request&revision=0", InvalidRequest),
         ("revision=7", NotFound),
         ("revision=-1", InvalidRequest),
         ("by=request&limit=0", InvalidRequest),

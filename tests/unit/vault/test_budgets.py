@@ -112,24 +112,26 @@ def test_no_order_of_steps_overshoots(steps: list[tuple[str, int, int, float]], 
     for number, (what, which, size, passes) in enumerate(steps):
         now = max(0.0, now + passes)
         latest = max(latest, now)
-        window = int(latest // budget.window_s)
         if what == "r":
             try:
                 account = reserve(account, budget, str(number), size, now)
             except RateLimited:
                 continue
-            held[str(number)] = (window, size)
-            read[window] = read.get(window, 0) + size
+            # The latest window that the account was told of: a clock that goes back begins none anew.
+            held[str(number)] = (account.window, size)
+            read[account.window] = read.get(account.window, 0) + size
             taken.append((latest, size))
         elif held:
             id = list(held)[which % len(held)]
             begun, reserved = held.pop(id)
             account = settle(account, budget, id, min(size, reserved), now)
-            if begun == window:
-                read[window] -= reserved - min(size, reserved)
+            if begun == account.window and now // budget.window_s <= begun:
+                read[begun] -= reserved - min(size, reserved)
                 taken.append((latest, min(size, reserved) - reserved))
         assert all(spent <= budget.bytes for spent in read.values())
-        assert remaining_bytes(account, budget, latest) == budget.bytes - read.get(window, 0)
+        if account.window >= 0:
+            begun_s = account.window * budget.window_s
+            assert remaining_bytes(account, budget, begun_s) == budget.bytes - read.get(account.window, 0)
     if budget.rate_bytes_per_s is not None:
         spent = sum(size for _, size in taken)
         assert spent <= RATED.burst_bytes + budget.rate_bytes_per_s * latest + 1  # type: ignore[operator]  # RATED has one
