@@ -89,7 +89,7 @@ def run(
     results = []
     end = first + policy.window - roll.randrange(policy.window)
     while end <= first + within:
-        result = _at(policy, traffic, end, embed, seed)
+        result = _at(policy, alpha, traffic, end, embed, seed)
         if result is not None:
             results.append(result)
         end += policy.window
@@ -116,7 +116,7 @@ def month(
         alpha = policy.level(SERIES, now - compared_at)
         if new < policy.window or alpha is None:
             continue
-        result = _at(policy, traffic, place, embed, seed)
+        result = _at(policy, alpha, traffic, place, embed, seed)
         if result is not None:
             done += 1
             alarms += result.p_value <= alpha
@@ -124,19 +124,26 @@ def month(
     return done, alarms
 
 
-def _at(policy: Policy, traffic: Sequence[Request], end: int, embed: Embed, seed: int) -> Comparison | None:
+def _at(
+    policy: Policy, alpha: float, traffic: Sequence[Request], end: int, embed: Embed, seed: int
+) -> Comparison | None:
     """The comparison that is made when the request before `end` has come."""
     now = traffic[end - policy.most_window : end]
     since, until = policy.reference_span(now[0].at)
     before = [request for request in traffic[:end] if since <= request.at < until]
-    return _compare(policy, now, before, embed, seed * 100_000 + end)
+    return _compare(policy, alpha, now, before, embed, seed * 100_000 + end)
 
 
 def _compare(
-    policy: Policy, window: Sequence[Request], reference: Sequence[Request], embed: Embed, seed: int
+    policy: Policy,
+    alpha: float,
+    window: Sequence[Request],
+    reference: Sequence[Request],
+    embed: Embed,
+    seed: int,
 ) -> Comparison | None:
     texts = {request.id: request.text for request in (*window, *reference)}
-    found = plan(policy, "prompt", _stored(window), _stored(reference), seed=seed)
+    found = plan(policy, "prompt", _stored(window), _stored(reference), alpha=alpha, seed=seed)
     if found is None:
         return None
     job = found.job

@@ -121,7 +121,7 @@ class DriftWatch:
         reference = await self._store.candidates(model, signal, embedder, span, hours_of(window))
         number = 1 if last is None else last.number + 1
         # Thousands of candidates take a moment, which no request should wait for.
-        planned = await asyncio.to_thread(plan, policy, signal, window, reference, seed=number)
+        planned = await asyncio.to_thread(plan, policy, signal, window, reference, alpha=alpha, seed=number)
         if planned is None:
             self.learning[key] = new
             return

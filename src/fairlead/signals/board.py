@@ -109,7 +109,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(
-    policy: Policy, signal: Signal, window: Sequence[Stored], reference: Sequence[Stored], *, seed: int
+    policy: Policy,
+    signal: Signal,
+    window: Sequence[Stored],
+    reference: Sequence[Stored],
+    *,
+    alpha: float,
+    seed: int,
 ) -> Plan | None:
     """What to compare a window with; None while too little is known of its hours.
 
@@ -118,6 +124,7 @@ def plan(
         signal: which.
         window: its items, in order of time.
         reference: all earlier ones of `Policy.reference_span`, likewise.
+        alpha: at which level.
         seed: of everything random.
     """
     if signal == "behaviour":
@@ -139,6 +146,7 @@ def plan(
         reference=tuple(_item(reference[place], chosen.strata) for place in chosen.reference),
         seed=seed,
         kind="marks" if signal == "behaviour" else "vectors",
+        most=spending.permutations(alpha),
     )
     return Plan(level=chosen.level, job=job)
 

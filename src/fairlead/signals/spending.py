@@ -27,6 +27,11 @@ def level(per_month: float, series: int, since_s: float) -> float:
     return min(earned, 0.05)
 
 
+def permutations(alpha: float) -> int:
+    """How many are enough to tell at a level: four may reach what was observed, and it is still an alarm."""
+    return min(math.ceil(5 * _SETTLED / alpha), MOST)
+
+
 def score(p: float, alpha: float) -> float:
     """How strong the evidence is, in terms of what the level asks for: an alarm from 1.0."""
     return max(math.log(max(p, 1e-12)) / math.log(alpha), 0.0)

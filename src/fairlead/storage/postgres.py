@@ -26,7 +26,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Any, Final, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 
@@ -45,6 +45,8 @@ _MEMO: Final = 512
 _SLICE: Final = 500
 """Rows turned into tuples between two turns of the event loop: about 0.2 ms."""
 _OLDEST: Final = 12
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])?(?::[0-9]*)?|/[^\s@]*")
+"""A host with its port, or the directory of a socket."""
 _CHANGED: Final = re.compile(r"(?:INSERT \d+|UPDATE|DELETE|MERGE) (\d+)\Z")
 
 
@@ -279,11 +281,13 @@ def display_name(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        host = parts.hostname or "localhost"
-        port = f":{parts.port}" if parts.port else ""
+        hosts = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", ["localhost"])[0]
     except ValueError:
         raise _wrong_url() from None
-    return f"postgresql://{host}{port}/{unquote(parts.path.lstrip('/'))}"
+    # A password with a `/` that is not encoded would be taken for a host and a path.
+    if not all(map(_HOST.fullmatch, hosts.split(","))) or "@" in parts.path:
+        raise _wrong_url()
+    return f"postgresql://{hosts}/{unquote(parts.path.lstrip('/'))}"
 
 
 def _wrong_url() -> ConfigError:

@@ -1,7 +1,9 @@
 """What happens with the one `RequestRecord`: ledger, metrics and logs.
 
 * `recorder`: takes each record at once, hands it to the sinks in batches;
-* `db`: the ledger, in SQL; `retention` keeps it to its age;
+* `db`: the ledger, in SQL, of `ledger_rows`; `retention` keeps it to its age;
+* `rollup`: what requests add up to by minute, hour and day, in histograms (`sketch`); `rollup_db` keeps it,
+  `rollup_job` brings it up to date, `percentiles` answers from it;
 * `anatomy`: where a request's time went;
 * `prometheus`: accumulates metrics in `cells`; `views` and `genai` (by OpenTelemetry's names, `conventions`)
   show them, `exemplars` lead to traces; `samples` is their data, `exposition` their text, `merge` their sum

@@ -21,7 +21,7 @@ import asyncio
 import logging
 import math
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Final, Literal, cast
 
@@ -30,37 +30,21 @@ import msgspec
 from fairlead.errors import InvalidRequest, NotFound, StatementRejected
 from fairlead.storage.ports import Database, Row, Value
 from fairlead.telemetry.labels import LONGEST, clean
-from fairlead.telemetry.rollup import COLUMNS as ROLLED_UP
+from fairlead.telemetry.ledger_rows import (
+    CHUNK,
+    COLUMNS,
+    INSERT_ALONE,
+    LISTED,
+    ROLLED_UP_PLACES,
+    WIDTH,
+    Chunk,
+    rows_of,
+)
 from fairlead.telemetry.rollup import Batch, batch_of
 from fairlead.types import ITL_BOUNDS_S, Attempt, LimitFact, Outcome, RequestRecord, Usage
 
 _log: Final = logging.getLogger(__name__)
 
-_COLUMNS: Final = (
-    "id", "started_at", "tenant", "key_id", "model", "target", "endpoint", "outcome", "status",
-    "input_tokens", "output_tokens", "first_token_s", "duration_s", "cost_microusd",
-    "cache", "saved_tokens", "saved_microusd", "detail",
-)  # fmt: skip
-_WIDTH: Final = len(_COLUMNS)
-_LISTED: Final = ", ".join(_COLUMNS[:-1])
-
-_SIZES: Final = (512, 64, 8, 1)
-"""Rows per statement. Few distinct statements, so that all stay prepared; 512 * 18 parameters are
-within SQLite's and Postgres' limits."""
-_INSERTS: Final = {
-    size: f"INSERT INTO requests ({', '.join(_COLUMNS)}, rolled_up) VALUES "  # noqa: S608  # constants only
-    + ", ".join(["(" + ", ".join("?" * _WIDTH) + ", 1)"] * size)
-    + " ON CONFLICT (id) DO NOTHING"
-    for size in _SIZES
-}
-_INSERT_ALONE: Final = (
-    f"INSERT INTO requests ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * _WIDTH)}) "  # noqa: S608  # constants only
-    "ON CONFLICT (id) DO NOTHING"
-)
-"""Without its batch; it is rolled up later."""
-_JOURNAL: Final = "INSERT INTO rollup_journal (id, batch) VALUES (?, ?) ON CONFLICT (id) DO NOTHING"
-_ROLLED_UP_PLACES: Final = tuple(_COLUMNS.index(name) for name in ROLLED_UP)
-_CHUNK: Final = _SIZES[0] * _WIDTH
 _CHUNKS_PER_COMMIT: Final = 4
 
 _OUTCOMES: Final = {outcome: outcome.value for outcome in Outcome}
@@ -214,27 +198,6 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
         return self.first_token_sum_s / self.first_tokens if self.first_tokens else None
 
 
-class _Chunk:
-    """Parameters of at most `_SIZES[0]` rows, never changed: the database's thread reads them."""
-
-    __slots__ = ("journal", "name", "values")
-
-    def __init__(self, values: list[Value], name: str, batch: Batch) -> None:
-        self.values = values
-        self.name = name
-        self.journal: bytes | None = None
-        """What is rolled up of them; None when they are to be written one by one, and rolled up later."""
-        try:
-            self.journal = msgspec.msgpack.encode(batch)
-        except (OverflowError, UnicodeEncodeError):
-            pass
-
-    def statements(self) -> Iterator[tuple[str, Sequence[Value]]]:
-        """The rows and the journal's, to be written together."""
-        yield from _statements(self.values)
-        yield _JOURNAL, (self.name, self.journal)
-
-
 class Ledger:
     """The `requests` table; a sink of the recorder."""
 
@@ -247,7 +210,7 @@ class Ledger:
         self._gaps: list[tuple[int, ...]] = []
         self._gap_sums: list[float] = []
         """Of the gaps between the tokens of the same rows."""
-        self._full: list[_Chunk] = []
+        self._full: list[Chunk] = []
         self._rows = 0
         self._writer = secrets.token_hex(8)
         self._chunks = 0
@@ -307,13 +270,13 @@ class Ledger:
             self._gaps.append(record.itl_counts)
             self._gap_sums.append(record.itl_sum_s)
             self._rows += 1
-            if len(self._open) == _CHUNK:
+            if len(self._open) == CHUNK:
                 self._close_chunk()
 
     def _close_chunk(self) -> None:
-        batch = batch_of(self._open, _WIDTH, _ROLLED_UP_PLACES, self._gaps, self._gap_sums)
+        batch = batch_of(self._open, WIDTH, ROLLED_UP_PLACES, self._gaps, self._gap_sums)
         self._chunks += 1
-        self._full.append(_Chunk(self._open, f"{self._writer}-{self._chunks}", batch))
+        self._full.append(Chunk(self._open, f"{self._writer}-{self._chunks}", batch))
         self._open, self._gaps, self._gap_sums = [], [], []
 
     async def commit(self) -> None:
@@ -337,17 +300,17 @@ class Ledger:
             if not whole:
                 await self._write_singly(chunks)
             del self._full[: len(chunks)]
-            self._rows -= sum(len(chunk.values) for chunk in chunks) // _WIDTH
+            self._rows -= sum(len(chunk.values) for chunk in chunks) // WIDTH
 
-    async def _write_singly(self, chunks: list[_Chunk]) -> None:
+    async def _write_singly(self, chunks: list[Chunk]) -> None:
         """Write the rows of a refused batch one by one, so that a bad one costs only itself."""
         for chunk in chunks:
             chunk.journal = None  # for good: rows that are there already would be counted twice
         refused: list[Value] = []
         written = 0
-        for row in _rows(chunks):
+        for row in rows_of(chunks):
             try:
-                await self._database.execute(_INSERT_ALONE, row)
+                await self._database.execute(INSERT_ALONE, row)
                 written += 1
             except StatementRejected as error:
                 refused.append(row[0])
@@ -369,7 +332,7 @@ class Ledger:
             NotFound: there is none, or no longer.
         """
         rows = await self._database.fetch(
-            f"SELECT {', '.join(_COLUMNS)} FROM requests WHERE id = ?",  # noqa: S608  # constants only
+            f"SELECT {', '.join(COLUMNS)} FROM requests WHERE id = ?",  # noqa: S608  # constants only
             (record_id,),
         )
         if not rows:
@@ -392,7 +355,7 @@ class Ledger:
         at, record_id = (since, "") if after is None else after
         whose = "" if tenants is None else f" AND tenant IN ({', '.join('?' * len(tenants))})"
         rows = await self._database.fetch(
-            f"SELECT {', '.join(_COLUMNS)} FROM requests WHERE started_at >= ? AND started_at < ? "  # noqa: S608  # constants only
+            f"SELECT {', '.join(COLUMNS)} FROM requests WHERE started_at >= ? AND started_at < ? "  # noqa: S608  # constants only
             f"AND (started_at > ? OR id > ?){whose} ORDER BY started_at, id LIMIT ?",
             (at, until, at, record_id, *(tenants or ()), limit),
         )
@@ -412,7 +375,7 @@ class Ledger:
         for _ in range(_SCANS):
             floor = await self._floor(where.since, at, record_id) if conditions else None
             rows = await self._database.fetch(
-                f"SELECT {_LISTED} FROM requests WHERE started_at >= ? AND started_at <= ? "  # noqa: S608  # constants only
+                f"SELECT {LISTED} FROM requests WHERE started_at >= ? AND started_at <= ? "  # noqa: S608  # constants only
                 f"AND (started_at < ? OR id < ?){conditions} ORDER BY started_at DESC, id DESC LIMIT ?",
                 (where.since if floor is None else floor, at, at, record_id, *values, limit - len(entries)),
             )
@@ -482,7 +445,7 @@ class Ledger:
         None when there are none.
         """
         rows = await self._database.fetch(
-            f"SELECT {', '.join(_COLUMNS)} FROM requests WHERE rolled_up = 0 "  # noqa: S608  # constants only
+            f"SELECT {', '.join(COLUMNS)} FROM requests WHERE rolled_up = 0 "  # noqa: S608  # constants only
             "ORDER BY started_at LIMIT ?",
             (limit,),
         )
@@ -493,7 +456,7 @@ class Ledger:
         # Of an older version, whose bounds were others, the gaps are not known.
         gaps = [detail.itl_counts if len(detail.itl_counts) == buckets else () for detail in details]
         values = [value for row in rows for value in row]
-        batch = batch_of(values, _WIDTH, _ROLLED_UP_PLACES, gaps, [detail.itl_sum_s for detail in details])
+        batch = batch_of(values, WIDTH, ROLLED_UP_PLACES, gaps, [detail.itl_sum_s for detail in details])
         return [str(row[0]) for row in rows], batch
 
     # --- forgetting -------------------------------------------------------------------------
@@ -531,26 +494,10 @@ class Ledger:
 
     def _record(self, row: Row) -> RequestRecord:
         detail = self._decode(cast(bytes, row[-1]))
-        columns = dict(zip(_COLUMNS[:-1], row, strict=False))
+        columns = dict(zip(COLUMNS[:-1], row, strict=False))
         # The tokens are in the detail's usage, as they were reported.
         del columns["input_tokens"], columns["output_tokens"]
         return msgspec.convert({**columns, **msgspec.structs.asdict(detail)}, RequestRecord)
-
-
-def _statements(chunk: list[Value]) -> Iterator[tuple[str, Sequence[Value]]]:
-    """The chunk as statements of the few prepared sizes."""
-    start = 0
-    for size in _SIZES:
-        width = size * _WIDTH
-        while len(chunk) - start >= width:
-            yield _INSERTS[size], chunk if len(chunk) == width else chunk[start : start + width]
-            start += width
-
-
-def _rows(chunks: Iterable[_Chunk]) -> Iterator[list[Value]]:
-    for chunk in chunks:
-        for start in range(0, len(chunk.values), _WIDTH):
-            yield chunk.values[start : start + _WIDTH]
 
 
 def _without_detail(record: RequestRecord) -> _Detail:
@@ -601,7 +548,7 @@ def _parse_cursor(text: str) -> tuple[float, str]:
 
 
 def _entry(row: Row) -> Entry:
-    return msgspec.convert(dict(zip(_COLUMNS, row, strict=False)), Entry)
+    return msgspec.convert(dict(zip(COLUMNS, row, strict=False)), Entry)
 
 
 def _number(value: Value) -> float:

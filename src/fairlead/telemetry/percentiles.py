@@ -16,15 +16,15 @@ import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 import msgspec
 
 from fairlead.errors import InvalidRequest
 from fairlead.storage.ports import Database, Row, Value
-from fairlead.telemetry.rollup import MINUTE_S, SPANS_S, Batch, Rolling, Rollup, Series
+from fairlead.telemetry.rollup import MINUTE_S, SPANS_S, Batch, Rolling, Series
 from fairlead.telemetry.rollup_db import kept_from_of
-from fairlead.telemetry.sketch import decode, quantiles, size
+from fairlead.telemetry.sketch import Tally, summary
 
 Measure = Literal["ttft", "duration", "gap", "pace", "prompt", "output"]
 Field = Literal["tenant", "key", "model", "target", "endpoint", "outcome", "hour", "day"]
@@ -216,6 +216,16 @@ async def _names(database: Database, question: Question) -> dict[int, tuple[str,
     return {int(number or 0): tuple(map(str, names)) for number, *names in rows}
 
 
+class _Total:
+    """What one group adds up to; `tallies` are in the order of the question's measures."""
+
+    __slots__ = ("input_tokens", "output_tokens", "requests", "tallies")
+
+    def __init__(self, measures: int) -> None:
+        self.requests = self.input_tokens = self.output_tokens = 0
+        self.tallies = [Tally() for _ in range(measures)]
+
+
 class _Groups:
     """Sums by group."""
 
@@ -223,15 +233,19 @@ class _Groups:
         self._question = question
         self._names = names
         self._span_s = min((_TIMES[name] for name in question.by if name in _TIMES), default=0)
-        self._totals: dict[tuple[int, tuple[str, ...]], Rollup] = {}
+        self._totals: dict[tuple[int, tuple[str, ...]], _Total] = {}
         self._decode = msgspec.msgpack.Decoder(Batch).decode
 
     def add_stored(self, row: Row) -> None:
-        """Add a stored roll-up."""
-        series, at, requests, prompt, output, *sketches = row
-        names = self._names.get(int(series or 0), ())
-        merged = [decode(one) if isinstance(one, bytes) else 0 for one in sketches]
-        self._add(int(at or 0), names, Rollup(int(requests or 0), int(prompt or 0), int(output or 0), merged))
+        """Add a stored roll-up, in a few microseconds."""
+        series, at, requests, prompt, output, *sketches = cast(tuple[Any, ...], row)
+        total = self._total(self._moment(at), self._names.get(series, ()))
+        total.requests += requests
+        total.input_tokens += prompt
+        total.output_tokens += output
+        for tally, stored in zip(total.tallies, sketches, strict=True):
+            if stored:
+                tally.add_stored(stored)
 
     async def add_journal(self, row: Row, start: int, stop: int) -> None:
         """Add what of a row of the journal began in the window and is asked for."""
@@ -246,8 +260,13 @@ class _Groups:
         for begin in range(0, len(batch.started_at), _SLICE):
             rolling.add(batch, begin, begin + _SLICE)
             await asyncio.sleep(0)
-        for (at, names), rollup in rolling.rollups(self._question.measures):
-            self._add(at, names, rollup)
+        for key, rollup in rolling.rollups(self._question.measures):
+            total = self._total(*key)
+            total.requests += rollup.requests
+            total.input_tokens += rollup.input_tokens
+            total.output_tokens += rollup.output_tokens
+            for tally, merged in zip(total.tallies, rollup.sketches, strict=True):
+                tally.add(merged)
             await asyncio.sleep(0)
 
     async def result(self) -> tuple[Group, ...]:
@@ -258,17 +277,15 @@ class _Groups:
             await asyncio.sleep(0)
         return tuple(groups)
 
-    def _add(self, at: int, names: tuple[str, ...], rollup: Rollup) -> None:
-        key = (self._moment(at), names)
-        total = self._totals.get(key)
-        if total is None and len(self._totals) == MOST_GROUPS:
-            raise InvalidRequest(
-                f"there are more than {MOST_GROUPS} groups", hint="group by less, or ask for less"
-            )
-        if total is None:
-            self._totals[key] = rollup
-        else:
-            total.add(rollup)
+    def _total(self, at: int, names: tuple[str, ...]) -> _Total:
+        found = self._totals.get((at, names))
+        if found is None:
+            if len(self._totals) == MOST_GROUPS:
+                raise InvalidRequest(
+                    f"there are more than {MOST_GROUPS} groups", hint="group by less, or ask for less"
+                )
+            found = self._totals[at, names] = _Total(len(self._question.measures))
+        return found
 
     def _key(self, at: int, series: Series) -> tuple[int, tuple[str, ...]] | None:
         """The group of a minute's series; None when it was not asked for."""
@@ -285,7 +302,7 @@ class _Groups:
     def _moment(self, at: int) -> int:
         return at // self._span_s * self._span_s if self._span_s else 0
 
-    def _group(self, at: int, names: tuple[str, ...], total: Rollup) -> Group:
+    def _group(self, at: int, names: tuple[str, ...], total: _Total) -> Group:
         question = self._question
         left = iter(names)
         return Group(
@@ -294,8 +311,8 @@ class _Groups:
             input_tokens=total.input_tokens,
             output_tokens=total.output_tokens,
             measures={
-                measure: _distribution(measure, merged, question.percentiles)
-                for measure, merged in zip(question.measures, total.sketches, strict=True)
+                measure: _distribution(measure, tally.sketch(), question.percentiles)
+                for measure, tally in zip(question.measures, total.tallies, strict=True)
             },
         )
 
@@ -305,6 +322,6 @@ def _moment(field: Field, at: int) -> str:
 
 
 def _distribution(measure: Measure, merged: int, percentiles: Sequence[float]) -> Distribution:
-    found = quantiles(merged, [percentile / 100 for percentile in percentiles]) or []
+    count, found = summary(merged, [percentile / 100 for percentile in percentiles])
     unit = 1.0 if measure in TOKENS else 1e-6
-    return Distribution(count=size(merged), values=tuple(value * unit for value in found))
+    return Distribution(count=count, values=tuple(value * unit for value in found))

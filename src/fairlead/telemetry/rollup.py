@@ -141,7 +141,7 @@ class _Cell:
         self.pace: list[float] = []
         self.prompt: list[float] = []
         self.output: list[float] = []
-        self.gaps: dict[tuple[float, ...], tuple[int, ...]] = {}
+        self.gaps: dict[tuple[float, ...], list[tuple[int, ...]]] = {}
         """Histograms by their bounds: batches of several versions may have several."""
 
 
@@ -186,8 +186,12 @@ class Rolling(Generic[Key]):
                 cell.output.append(output)
             if gaps and (number := sum(gaps)):
                 cell.pace.append(gap_s * _US / number)
-                before = cell.gaps.get(batch.gap_bounds)
-                cell.gaps[batch.gap_bounds] = gaps if before is None else tuple(map(add, before, gaps))
+                cell.gaps.setdefault(batch.gap_bounds, []).append(gaps)
+
+    @property
+    def keys(self) -> int:
+        """How many keys there are."""
+        return len(self._cells)
 
     def rollups(self, measures: Collection[str] = MEASURES) -> Iterator[tuple[Key, Rollup]]:
         """What was counted, by key; one at a time, as each takes tens of microseconds.
@@ -209,11 +213,11 @@ class Rolling(Generic[Key]):
 
     def _gaps(self, cell: _Cell, spreads: dict[tuple[float, ...], Spread]) -> int:
         merged = 0
-        for bounds, counts in cell.gaps.items():
+        for bounds, histograms in cell.gaps.items():
             spread = spreads.get(bounds)
             if spread is None:
                 spread = spreads[bounds] = Spread(bounds, _US)
-            merged += spread.sketch(counts)
+            merged += spread.sketch([sum(counts) for counts in zip(*histograms, strict=True)])
         return merged
 
 

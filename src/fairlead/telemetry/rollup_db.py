@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from fairlead.errors import StatementRejected
-from fairlead.storage.ports import Database, Value
+from fairlead.storage.ports import Database, Row, Value
 from fairlead.telemetry.rollup import (
     MEASURES,
     SPANS_S,
@@ -34,8 +34,10 @@ from fairlead.telemetry.sketch import decode, encode
 
 _log: Final = logging.getLogger(__name__)
 
-_BATCHES: Final = 4
-"""Journal rows of one step: two thousand requests."""
+_BATCHES: Final = 32
+"""Journal rows of one step: up to sixteen thousand requests."""
+_ENOUGH: Final = 1000
+"""Series and minutes after which a step takes no further row: three roll-ups are written for each."""
 _SLICE: Final = 100
 """Requests counted between two turns of the event loop: about 0.2 ms."""
 _CELLS: Final = 4
@@ -90,9 +92,8 @@ class Rollups:
         rows = await self._database.fetch("SELECT id, batch FROM rollup_journal LIMIT ?", (_BATCHES,))
         if not rows:
             return False
-        totals = await self._counted(rows)
+        names, totals = await self._counted(rows)
         await self._merge_stored(totals)
-        names = [str(name) for name, _ in rows]
         marks = ", ".join("?" * len(names))
         drop = (f"DELETE FROM rollup_journal WHERE id IN ({marks})", names)  # noqa: S608  # marks only
         seen = self._seen(totals)
@@ -187,9 +188,14 @@ class Rollups:
             return False
         return True
 
-    async def _counted(self, rows: Sequence[Sequence[Value]]) -> dict[Place, Rollup]:
+    async def _counted(self, rows: Sequence[Row]) -> tuple[list[str], dict[Place, Rollup]]:
+        """The names of the rows that were counted, and what they add up to."""
+        names: list[str] = []
         rolling = Rolling(lambda at, series: (at, series))
         for name, stored in rows:
+            if rolling.keys > _ENOUGH:
+                break
+            names.append(str(name))
             try:
                 batch = self._decode(stored if isinstance(stored, bytes) else b"")
                 if not batch.whole():
@@ -209,7 +215,7 @@ class Rollups:
             add_to_spans(totals, at, series, rollup)
             if number % _CELLS == 0:
                 await asyncio.sleep(0)
-        return totals
+        return names, totals
 
     async def _merge_stored(self, totals: dict[Place, Rollup]) -> None:
         """Add the roll-ups that are stored to those that were counted."""

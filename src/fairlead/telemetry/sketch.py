@@ -90,10 +90,15 @@ def quantiles(merged: int, shares: Sequence[float]) -> list[float] | None:
 
     `shares` are 0 to 1, in any order.
     """
+    return summary(merged, shares)[1] or None
+
+
+def summary(merged: int, shares: Sequence[float]) -> tuple[int, list[float]]:
+    """How many observations there are, and their `quantiles`; none without any."""
     counts = list(counts_of(merged))
-    total = sum(count for _, count in counts)
+    total = sum([count for _, count in counts])
     if not total:
-        return None
+        return 0, []
     found = [0.0] * len(shares)
     remaining = sorted(range(len(shares)), key=lambda place: shares[place])
     below = 0
@@ -103,7 +108,7 @@ def quantiles(merged: int, shares: Sequence[float]) -> list[float] | None:
         while at < len(remaining) and below >= max(1, math.ceil(shares[remaining[at]] * total - 1e-9)):
             found[remaining[at]] = middle(bucket)
             at += 1
-    return found
+    return total, found
 
 
 def middle(bucket: int) -> float:
@@ -139,6 +144,37 @@ def decode(stored: bytes) -> int:
     if form == _SPARSE and len(stored) % _PAIR.size == 1:
         return from_counts(_PAIR.iter_unpack(stored[1:]))
     raise ValueError("not a stored sketch")
+
+
+class Tally:
+    """Adds up sketches, in their stored form or not. Pairs are counted apart, which is much faster."""
+
+    __slots__ = ("_dense", "_pairs")
+
+    def __init__(self) -> None:
+        self._dense = 0
+        self._pairs: dict[int, int] = {}
+
+    def add(self, merged: int) -> None:
+        """Add a sketch."""
+        self._dense += merged
+
+    def add_stored(self, stored: bytes) -> None:
+        """Add a stored sketch.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if stored[:1] != _SPARSE or len(stored) % _PAIR.size != 1:
+            self._dense += decode(stored)
+            return
+        pairs = self._pairs
+        for bucket, count in _PAIR.iter_unpack(stored[1:]):
+            pairs[bucket] = pairs.get(bucket, 0) + count
+
+    def sketch(self) -> int:
+        """Their sum."""
+        return self._dense + from_counts(self._pairs.items())
 
 
 def _first(merged: int) -> int:

@@ -201,6 +201,10 @@ def test_numbers_of_any_type_are_numbers(url: str) -> None:
         ),
         (lambda url: "postgresql://u:s3cret@[half/x", ConfigError, "cannot be understood"),
         (lambda url: "postgresql://u:s3cret@h:port/x", ConfigError, "cannot be understood"),
+        (lambda url: "postgresql://u:s3cret/1@h/x", ConfigError, "cannot be understood"),
+        (lambda url: "postgresql://u:12/s3cret@h/x", ConfigError, "cannot be understood"),
+        (lambda url: "postgresql://u:s3cret@127.0.0.1:1,127.0.0.1:2/x", StorageError, "cannot be reached"),
+        (lambda url: "postgresql:///x?host=/nowhere&password=s3cret", StorageError, "cannot be reached"),
         (lambda url: url + "?sslmode=s3cret", ConfigError, "cannot be understood"),
     ],
 )

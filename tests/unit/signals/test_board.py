@@ -26,18 +26,19 @@ def _traffic() -> tuple[list[Stored], list[Stored]]:
 def test_a_plan_has_the_same_hours_on_both_sides() -> None:
     window, reference = _traffic()
 
-    found = plan(POLICY, "prompt", window, reference, seed=7)
+    found = plan(POLICY, "prompt", window, reference, alpha=0.01, seed=7)
 
     assert found is not None
     assert (found.level, found.job.kind, found.job.seed) == ("hour of week", "vectors", 7)
     assert (len(found.job.window), len(found.job.reference)) == (60, 200)
+    assert found.job.most == 3000  # enough to tell at the level, for six tests
     assert {item.stratum for item in (*found.job.window, *found.job.reference)} == {9}
 
 
 def test_behaviour_is_compared_by_marks() -> None:
     window, reference = _traffic()
 
-    found = plan(POLICY, "behaviour", window, reference, seed=1)
+    found = plan(POLICY, "behaviour", window, reference, alpha=0.01, seed=1)
 
     assert found is not None
     assert found.job.kind == "marks"
@@ -46,7 +47,7 @@ def test_behaviour_is_compared_by_marks() -> None:
 
 def test_the_reference_gets_its_vectors_and_loses_what_has_none() -> None:
     window, reference = _traffic()
-    found = plan(POLICY, "prompt", window, reference, seed=1)
+    found = plan(POLICY, "prompt", window, reference, alpha=0.01, seed=1)
     assert found is not None
 
     job = filled(found.job, {item.id: b"v" for item in found.job.reference[:150]})

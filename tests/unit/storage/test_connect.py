@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,13 @@ def test_a_secret_that_is_no_url_is_not_repeated() -> None:
         configured(Storage(database=Secret("env:URL")), "/srv/state", lambda _: "hunter2")
 
     assert "hunter2" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_without_the_client_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fairlead.storage.postgres", None)
+
+    with pytest.raises(ConfigError, match="not installed") as caught:
+        asyncio.run(open_database("postgresql://u:hunter2@db/fairlead"))
+
+    assert caught.value.hint == "pip install 'fairlead[postgres]'"
+    assert caught.value.param == "storage.database"

@@ -13,6 +13,7 @@ from fairlead.telemetry.sketch import (
     ERROR,
     HIGHEST,
     Spread,
+    Tally,
     counts_of,
     decode,
     encode,
@@ -120,3 +121,18 @@ def test_a_single_observation_lies_in_the_middle_of_its_coarse_bucket() -> None:
 def test_a_histogram_over_other_bounds_is_refused() -> None:
     with pytest.raises(ValueError, match=r"shorter|longer"):
         Spread((0.01, 0.02), 1e6).sketch([1, 2])
+
+
+@given(st.lists(counts, max_size=5), counts)
+def test_a_tally_is_the_sum_of_whatever_form(stored: list[dict[int, int]], fresh: dict[int, int]) -> None:
+    tally = Tally()
+    for one in stored:
+        tally.add_stored(encode(from_counts(one.items())))
+    tally.add(from_counts(fresh.items()))
+
+    assert tally.sketch() == sum(from_counts(one.items()) for one in (*stored, fresh))
+
+
+def test_a_tally_refuses_what_is_no_sketch() -> None:
+    with pytest.raises(ValueError, match="not a stored sketch"):
+        Tally().add_stored(b"s123")
