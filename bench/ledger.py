@@ -27,12 +27,12 @@ from msgspec.structs import replace
 
 from fairlead.storage.connect import open_database
 from fairlead.storage.ports import Database, Value
-from fairlead.telemetry.db import Ledger
-from fairlead.telemetry.percentiles import Measure, Question, ask
-from fairlead.telemetry.rollup import MEASURES, Series
-from fairlead.telemetry.rollup_db import Rollups
-from fairlead.telemetry.rollup_job import catch_up
-from fairlead.telemetry.sketch import encode, sketch
+from fairlead.telemetry.ledger.db import Ledger
+from fairlead.telemetry.ledger.percentiles import Measure, Question, ask
+from fairlead.telemetry.ledger.rollup import MEASURES, Series
+from fairlead.telemetry.ledger.rollup_db import Rollups
+from fairlead.telemetry.ledger.rollup_job import catch_up
+from fairlead.telemetry.ledger.sketch import encode, sketch
 from fairlead.types import ITL_BOUNDS_S, Attempt, Outcome, RequestRecord, Usage
 
 START = 1_750_032_000  # midnight, UTC

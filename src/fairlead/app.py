@@ -62,23 +62,24 @@ from fairlead.net.server import Call, Server
 from fairlead.providers.openai_chat import OpenAIChatClient
 from fairlead.storage.connect import open_configured
 from fairlead.storage.ports import Database
-from fairlead.telemetry import process, retention, rollup_job
 from fairlead.telemetry.access import AccessLog
 from fairlead.telemetry.alerts.engine import Engine
 from fairlead.telemetry.alerts.opened import open_alerts
 from fairlead.telemetry.alerts.watch import LimitWatch
-from fairlead.telemetry.conventions import Peer, provider_name
-from fairlead.telemetry.db import Ledger
-from fairlead.telemetry.gpu_opened import open_gpus
-from fairlead.telemetry.otel import Otel, open_otel
-from fairlead.telemetry.pricebook import pricing_of
-from fairlead.telemetry.prometheus import Metrics
-from fairlead.telemetry.readings import Reading
+from fairlead.telemetry.billing.pricebook import pricing_of
+from fairlead.telemetry.gpu.opened import open_gpus
+from fairlead.telemetry.ledger import retention, rollup_job
+from fairlead.telemetry.ledger.db import Ledger
+from fairlead.telemetry.ledger.rollup_db import Rollups
+from fairlead.telemetry.metrics import process
+from fairlead.telemetry.metrics.conventions import Peer, provider_name
+from fairlead.telemetry.metrics.prometheus import Metrics
+from fairlead.telemetry.metrics.readings import Reading
+from fairlead.telemetry.metrics.samples import Family
+from fairlead.telemetry.metrics.scrape import Scrape
+from fairlead.telemetry.metrics.siblings import Siblings
+from fairlead.telemetry.otel.opened import Otel, open_otel
 from fairlead.telemetry.recorder import Recorder, Sink
-from fairlead.telemetry.rollup_db import Rollups
-from fairlead.telemetry.samples import Family
-from fairlead.telemetry.scrape import Scrape
-from fairlead.telemetry.siblings import Siblings
 
 if TYPE_CHECKING:
     from fairlead.simulate.server import RunningEngine

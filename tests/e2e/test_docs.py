@@ -28,9 +28,9 @@ import pytest
 from tests.e2e.gateway import GatewayProcess, start_gateway
 
 from fairlead.config import parse
-from fairlead.telemetry import process
-from fairlead.telemetry.prometheus import Metrics
-from fairlead.telemetry.readings import COUNTERS, GAUGES, Reading
+from fairlead.telemetry.metrics import process
+from fairlead.telemetry.metrics.prometheus import Metrics
+from fairlead.telemetry.metrics.readings import COUNTERS, GAUGES, Reading
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

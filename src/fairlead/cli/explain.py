@@ -13,7 +13,7 @@ from fairlead.cli.settings import add_config_options
 from fairlead.errors import NotFound
 from fairlead.gateway.exchange import second_of
 from fairlead.gateway.explain import Explanation, explain
-from fairlead.telemetry.db import Ledger
+from fairlead.telemetry.ledger.db import Ledger
 from fairlead.types import RequestRecord
 
 _YOUNG_S: Final = 3.0

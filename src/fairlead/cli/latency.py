@@ -23,8 +23,8 @@ from fairlead.cli.ledger import (
 )
 from fairlead.cli.settings import add_config_options
 from fairlead.errors import UsageError
-from fairlead.telemetry.percentiles import TOKENS, Answer, Field, Group, Measure, Question, ask
-from fairlead.telemetry.sketch import ERROR
+from fairlead.telemetry.ledger.percentiles import TOKENS, Answer, Field, Group, Measure, Question, ask
+from fairlead.telemetry.ledger.sketch import ERROR
 from fairlead.types import Outcome
 
 _TITLES: Final[dict[Measure, str]] = {

@@ -20,7 +20,7 @@ from fairlead.config.fault import nearest
 from fairlead.errors import UsageError
 from fairlead.limits.tree import Tree
 from fairlead.storage.connect import open_configured
-from fairlead.telemetry.db import Ledger
+from fairlead.telemetry.ledger.db import Ledger
 
 T = TypeVar("T")
 

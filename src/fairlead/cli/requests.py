@@ -13,9 +13,9 @@ from fairlead.cli.settings import add_config_options
 from fairlead.cli.waterfall import waterfall
 from fairlead.errors import UsageError
 from fairlead.telemetry.anatomy import Anatomy, anatomy
-from fairlead.telemetry.cost import priced_by
-from fairlead.telemetry.cost_db import CostHistory, Version
-from fairlead.telemetry.db import Entry, Filter, Ledger
+from fairlead.telemetry.billing.cost import priced_by
+from fairlead.telemetry.billing.db import CostHistory, Version
+from fairlead.telemetry.ledger.db import Entry, Filter, Ledger
 from fairlead.types import GIVEN_AGAIN, Attempt, Outcome, RequestRecord
 
 _HEAD: Final = (

@@ -16,9 +16,9 @@ from fairlead.cli import usage_export, usage_recompute
 from fairlead.cli.ledger import moment, read, say, seconds, table, usd, with_those_below, write_json
 from fairlead.cli.settings import add_config_options
 from fairlead.errors import UsageError
-from fairlead.telemetry.db import Sum
-from fairlead.telemetry.export import harmless
-from fairlead.telemetry.report import MOST_REQUESTS, Group, report
+from fairlead.telemetry.billing.export import harmless
+from fairlead.telemetry.billing.report import MOST_REQUESTS, Group, report
+from fairlead.telemetry.ledger.db import Sum
 
 _NUMBERS: Final = (
     "REQUESTS", "FAILED", "REFUSED", "LEFT", "INPUT", "OUTPUT", "USD", "UNPRICED", "HITS", "SAVED",

@@ -13,9 +13,9 @@ from typing import BinaryIO, Final
 from fairlead.cli.ledger import moment, read, say, with_those_below
 from fairlead.cli.settings import add_config_options
 from fairlead.errors import UsageError
-from fairlead.telemetry.db import Ledger
-from fairlead.telemetry.export import CsvWriter, batches
-from fairlead.telemetry.parquet import ParquetWriter
+from fairlead.telemetry.billing.export import CsvWriter, batches
+from fairlead.telemetry.billing.parquet import ParquetWriter
+from fairlead.telemetry.ledger.db import Ledger
 
 _STDOUT: Final = "-"
 

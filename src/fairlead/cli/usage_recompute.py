@@ -13,11 +13,11 @@ from fairlead.cli.ledger import date, moment, printable, read, say, table, usd, 
 from fairlead.cli.settings import add_config_options, find, from_file
 from fairlead.config import Config
 from fairlead.errors import UsageError
-from fairlead.telemetry.cost_db import CostHistory, Revision
-from fairlead.telemetry.db import Ledger
-from fairlead.telemetry.pricebook import opener
-from fairlead.telemetry.prices import load
-from fairlead.telemetry.recompute import Difference, Repricer, recompute
+from fairlead.telemetry.billing.db import CostHistory, Revision
+from fairlead.telemetry.billing.pricebook import opener
+from fairlead.telemetry.billing.prices import load
+from fairlead.telemetry.billing.recompute import Difference, Repricer, recompute
+from fairlead.telemetry.ledger.db import Ledger
 
 _HEAD: Final = ("MODEL", "REQUESTS", "CHANGED", "KEPT", "BEFORE USD", "AFTER USD", "DIFFERENCE USD")
 _REVISIONS: Final = ("REVISION", "PRICES", "SINCE", "UNTIL", "MADE", "CHANGED", "STATE")

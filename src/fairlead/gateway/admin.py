@@ -42,9 +42,9 @@ from fairlead.net.server import Call
 from fairlead.storage.ports import Database
 from fairlead.telemetry.alerts.engine import Engine
 from fairlead.telemetry.anatomy import anatomy
-from fairlead.telemetry.db import Filter, Ledger
-from fairlead.telemetry.gpu_opened import Gpus
-from fairlead.telemetry.report import report
+from fairlead.telemetry.billing.report import report
+from fairlead.telemetry.gpu.opened import Gpus
+from fairlead.telemetry.ledger.db import Filter, Ledger
 
 _audit: Final = logging.getLogger("fairlead.audit")
 _PREFIX: Final = "/admin/v1"

@@ -11,8 +11,8 @@ from fairlead.gateway.explain import Explanation
 from fairlead.gateway.keys import DEFAULT_TENANT, ENDPOINTS, Key
 from fairlead.gateway.router import Target
 from fairlead.telemetry.anatomy import Anatomy
-from fairlead.telemetry.gpu_db import Used
-from fairlead.telemetry.report import MOST_REQUESTS, Group
+from fairlead.telemetry.billing.report import MOST_REQUESTS, Group
+from fairlead.telemetry.gpu.db import Used
 from fairlead.types import Outcome, RequestRecord
 
 _MAX_TIME: float = 253_402_300_799.0  # the end of the year 9999, in Unix seconds

@@ -10,9 +10,9 @@ from msgspec import Meta
 from fairlead.config import Config
 from fairlead.errors import NotFound
 from fairlead.gateway.admin_data import Time
-from fairlead.telemetry.gpu_cost import SECOND_US, BreakEven, Weights, break_even
-from fairlead.telemetry.gpu_db import Total, Used
-from fairlead.telemetry.gpu_opened import Gpus
+from fairlead.telemetry.gpu.cost import SECOND_US, BreakEven, Weights, break_even
+from fairlead.telemetry.gpu.db import Total, Used
+from fairlead.telemetry.gpu.opened import Gpus
 from fairlead.telemetry.scrapers.gpu import GpuReading, matches
 
 _DAY_S = 86_400.0

@@ -10,8 +10,8 @@ from msgspec import Meta
 
 from fairlead.gateway.admin_data import Time
 from fairlead.storage.ports import Database
-from fairlead.telemetry.percentiles import Field, Measure, Question, ask
-from fairlead.telemetry.sketch import ERROR
+from fairlead.telemetry.ledger.percentiles import Field, Measure, Question, ask
+from fairlead.telemetry.ledger.sketch import ERROR
 
 _FIELDS: Final = "|".join(get_args(Field))
 _MEASURES: Final = "|".join(get_args(Measure))

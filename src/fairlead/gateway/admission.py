@@ -25,7 +25,7 @@ from fairlead.limits.limiter import Limiter, Permit, Wanted
 from fairlead.limits.quota import Refused, State, What
 from fairlead.limits.shared import SharedLimiter
 from fairlead.limits.tree import DEFAULT_TENANT, Path
-from fairlead.telemetry.cost import cost_microusd, dearest_microusd
+from fairlead.telemetry.billing.cost import cost_microusd, dearest_microusd
 from fairlead.types import LimitFact, Outcome, Usage
 
 _WITHOUT_OUTPUT: Final = frozenset({"embeddings", "rerank", "count_tokens"})

@@ -33,7 +33,7 @@ from fairlead.gateway.upstream import Upstream
 from fairlead.limits.flows import Entry
 from fairlead.net.client import Client, Connection, ResponseHead
 from fairlead.providers.dialect import Glimpse
-from fairlead.telemetry.cost import Prices
+from fairlead.telemetry.billing.cost import Prices
 from fairlead.types import Failure, FailureKind, Usage
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024

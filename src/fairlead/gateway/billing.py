@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from fairlead.gateway.attempt import UpstreamCall
-from fairlead.telemetry.cost import cost_microusd
+from fairlead.telemetry.billing.cost import cost_microusd
 from fairlead.types import Failure, FailureKind, Usage
 
 _WORKED: Final = frozenset({FailureKind.CUT, FailureKind.TIMEOUT, FailureKind.TOO_SLOW})

@@ -15,7 +15,7 @@ from fairlead.cache.semantic.audit import State
 from fairlead.cache.semantic.tier import SemanticTier
 from fairlead.cache.stats import Tally
 from fairlead.telemetry.labels import OTHER, clean
-from fairlead.telemetry.readings import Reading
+from fairlead.telemetry.metrics.readings import Reading
 
 MOST: Final = 1000
 """Series of one metric, the last one apart."""

@@ -19,7 +19,7 @@ from fairlead.gateway.upstream import Upstream
 from fairlead.limits.fair import Rules
 from fairlead.limits.inflight import EngineFacts, Window, WindowRules
 from fairlead.limits.provider_rate import ProviderRate
-from fairlead.telemetry.readings import Reading
+from fairlead.telemetry.metrics.readings import Reading
 
 _NO_TOKENS: Final = 10**15
 _NO_REQUESTS: Final = 1_000_000

@@ -19,8 +19,8 @@ from fairlead.limits.limiter import Permit
 from fairlead.net.server import Call
 from fairlead.providers.table import Api
 from fairlead.telemetry.anatomy import Split, split
+from fairlead.telemetry.otel.trace_context import Trace
 from fairlead.telemetry.scrapers.engine import EngineMeans
-from fairlead.telemetry.trace_context import Trace
 from fairlead.types import (
     GIVEN_AGAIN,
     ITL_BOUNDS_S,

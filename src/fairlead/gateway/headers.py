@@ -8,7 +8,7 @@ from fairlead.gateway.auth import Grant
 from fairlead.gateway.exchange import Exchange
 from fairlead.net.client import ResponseHead
 from fairlead.net.server import Head
-from fairlead.telemetry.trace_context import valid_parent, valid_state
+from fairlead.telemetry.otel.trace_context import valid_parent, valid_state
 
 _FORWARD: Final = (b"anthropic-beta", b"openai-beta")
 """Client headers that go upstream as they are; everything else is between client and gateway."""

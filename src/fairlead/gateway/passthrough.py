@@ -47,7 +47,7 @@ from fairlead.net.server import Call
 from fairlead.providers.table import Api
 from fairlead.providers.tail import Tail
 from fairlead.telemetry import labels
-from fairlead.telemetry.cost import cost_microusd
+from fairlead.telemetry.billing.cost import cost_microusd
 from fairlead.types import Attempt, Failure, FailureKind, Outcome
 
 _DEADLINE_S: Final = 1800.0

@@ -35,9 +35,9 @@ from fairlead.gateway.vectors import Batch, Held
 from fairlead.net.server import Head
 from fairlead.providers.dialect import ClientDialect
 from fairlead.providers.rewrite import read_head
-from fairlead.telemetry.content import Contents
+from fairlead.telemetry.otel.content import Contents
+from fairlead.telemetry.otel.trace_context import Sampler
 from fairlead.telemetry.recorder import Recorder
-from fairlead.telemetry.trace_context import Sampler
 from fairlead.types import Outcome
 
 _OK: Final = Outcome.OK  # an enum's attribute costs as much as a call

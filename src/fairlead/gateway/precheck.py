@@ -7,7 +7,7 @@ from typing import Final
 from fairlead.gateway.attempt import AttemptFailed
 from fairlead.gateway.prepare import Asked
 from fairlead.gateway.router import Route, Target
-from fairlead.telemetry.cost import estimate_microusd
+from fairlead.telemetry.billing.cost import estimate_microusd
 from fairlead.types import Failure, FailureKind
 
 MOST_OUTPUT_TOKENS: Final = 1_000_000_000

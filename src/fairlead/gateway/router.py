@@ -24,7 +24,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from fairlead import config as cfg
 from fairlead.gateway.health import Breaker
 from fairlead.gateway.queue import TargetQueue
-from fairlead.telemetry.cost import Prices, prices_of
+from fairlead.telemetry.billing.cost import Prices, prices_of
 from fairlead.telemetry.scrapers.engine import EngineMeans
 
 _EWMA_WEIGHT = 0.2

@@ -38,7 +38,7 @@ from fairlead.signals.questions import (
     Sampled,
     Setup,
 )
-from fairlead.telemetry.redact_content import Redactor
+from fairlead.telemetry.otel.redact_content import Redactor
 
 _TEXT_CHARS: Final = 1500
 """Of a text that is made into a vector: what it is about is said by then."""

@@ -8,7 +8,7 @@ from typing import Final
 from fairlead.signals.board import Outcome
 from fairlead.signals.tally import Tally
 from fairlead.telemetry.labels import OTHER, clean
-from fairlead.telemetry.readings import Reading
+from fairlead.telemetry.metrics.readings import Reading
 
 MOST: Final = 1000
 """Series of one metric, the last one apart."""

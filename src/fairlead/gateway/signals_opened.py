@@ -29,7 +29,7 @@ from fairlead.signals.lab import Lab
 from fairlead.signals.questions import Setup
 from fairlead.signals.tally import Tally
 from fairlead.storage.ports import Database
-from fairlead.telemetry.readings import Reading
+from fairlead.telemetry.metrics.readings import Reading
 from fairlead.types import EvaluationResult
 
 TENANT: Final = "~signals"

@@ -33,7 +33,7 @@ from typing import Final
 
 import msgspec
 
-from fairlead.telemetry.histogram import quantile
+from fairlead.telemetry.metrics.histogram import quantile
 from fairlead.telemetry.scrapers.engine import EngineMeans
 from fairlead.types import ITL_BOUNDS_S, Attempt, EngineTimes, RequestRecord
 

@@ -12,11 +12,21 @@ from tests.e2e.postgres_server import start_postgres
 
 ROOT = Path(__file__).parents[3]
 TESTS = (
-    "gateway/test_db.py", "gateway/test_key_watch.py", "limits/test_saved.py", "signals/test_db.py",
-    "storage/test_migrate.py", "telemetry/alerts", "telemetry/test_db.py", "telemetry/test_export.py",
-    "telemetry/test_gpu_accounts.py", "telemetry/test_percentiles.py", "telemetry/test_recompute.py",
-    "telemetry/test_retention.py", "telemetry/test_rollup_db.py", "telemetry/test_rollup_job.py",
-)  # fmt: skip
+    "gateway/test_db.py",
+    "gateway/test_key_watch.py",
+    "limits/test_saved.py",
+    "signals/test_db.py",
+    "storage/test_migrate.py",
+    "telemetry/alerts",
+    "telemetry/billing/test_export.py",
+    "telemetry/billing/test_recompute.py",
+    "telemetry/gpu/test_accounts.py",
+    "telemetry/ledger/test_db.py",
+    "telemetry/ledger/test_percentiles.py",
+    "telemetry/ledger/test_retention.py",
+    "telemetry/ledger/test_rollup_db.py",
+    "telemetry/ledger/test_rollup_job.py",
+)
 ONLY_SQLITE = (
     "a_damaged_row_is_a_revoked_key_and_harms_no_other and soon",  # no column of numbers takes that text
     "a_row_the_database_refuses_costs_only_itself",  # SQLite has no NaN, Postgres has

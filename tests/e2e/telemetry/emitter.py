@@ -15,8 +15,8 @@ import time
 from tests.unit.telemetry.records import record
 
 from fairlead.storage.connect import open_database
-from fairlead.telemetry.db import Ledger
-from fairlead.telemetry.prometheus import Metrics
+from fairlead.telemetry.ledger.db import Ledger
+from fairlead.telemetry.metrics.prometheus import Metrics
 from fairlead.telemetry.recorder import Recorder
 
 

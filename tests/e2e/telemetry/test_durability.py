@@ -18,10 +18,10 @@ from tests.e2e.gateway import EngineProcess, GatewayProcess, call
 from tests.e2e.postgres_server import PostgresProcess, start_postgres
 
 from fairlead.storage.connect import open_database
-from fairlead.telemetry.db import Ledger
-from fairlead.telemetry.percentiles import Question, ask
-from fairlead.telemetry.rollup_db import Rollups
-from fairlead.telemetry.rollup_job import catch_up
+from fairlead.telemetry.ledger.db import Ledger
+from fairlead.telemetry.ledger.percentiles import Question, ask
+from fairlead.telemetry.ledger.rollup_db import Rollups
+from fairlead.telemetry.ledger.rollup_job import catch_up
 
 LOSS_S = 1.0
 """Seconds of answered requests that SIGKILL may cost."""

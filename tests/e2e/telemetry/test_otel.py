@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.gateway import EngineProcess, GatewayProcess
 from tests.e2e.telemetry.collector import Collector, attributes
 
-from fairlead.telemetry.otlp_names import CONVENTIONS
+from fairlead.telemetry.otel.names import CONVENTIONS
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"

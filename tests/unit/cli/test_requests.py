@@ -14,7 +14,7 @@ from tests.unit.telemetry.records import full_record, record
 from fairlead.cli.ledger import usd
 from fairlead.cli.main import main
 from fairlead.cli.requests import as_text
-from fairlead.telemetry import db
+from fairlead.telemetry.ledger import db
 from fairlead.types import Attempt, Failure, FailureKind, Outcome, RequestRecord
 
 Run = Callable[..., tuple[int, str, str]]

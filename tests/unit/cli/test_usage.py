@@ -14,7 +14,7 @@ from tests.unit.telemetry.records import record
 
 from fairlead.cli.main import main
 from fairlead.storage.connect import open_database
-from fairlead.telemetry.db import Ledger
+from fairlead.telemetry.ledger.db import Ledger
 from fairlead.types import Outcome, RequestRecord, Usage
 
 Run = Callable[..., tuple[int, str, str]]

@@ -59,7 +59,7 @@ from fairlead.net.resolve import Resolver
 from fairlead.net.server import Call, Server
 from fairlead.providers.openai_chat import OpenAIChatClient
 from fairlead.signals.questions import Sampled
-from fairlead.telemetry.pricebook import pricing_of
+from fairlead.telemetry.billing.pricebook import pricing_of
 from fairlead.telemetry.recorder import Recorder
 from fairlead.testing import answer, sse_answer, sse_event, sse_head
 from fairlead.types import Failure, FailureKind, RequestRecord

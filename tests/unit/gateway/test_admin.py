@@ -22,7 +22,7 @@ from fairlead.limits.tree import Tree
 from fairlead.net.head import HeadParser
 from fairlead.storage.connect import open_database
 from fairlead.storage.ports import Database
-from fairlead.telemetry.db import Ledger
+from fairlead.telemetry.ledger.db import Ledger
 
 NO_TENANTS = cfg.Config()
 TENANTS = cfg.Config(

@@ -15,8 +15,8 @@ from fairlead.errors import NotFound
 from fairlead.gateway.admin_gpus import CostQuery, GpuCost, engine_list, gpu_cost, gpu_list
 from fairlead.net.client import Client
 from fairlead.storage.connect import open_database
-from fairlead.telemetry.gpu_cost import WINDOW_US, Piece
-from fairlead.telemetry.gpu_opened import Gpus, open_gpus
+from fairlead.telemetry.gpu.cost import WINDOW_US, Piece
+from fairlead.telemetry.gpu.opened import Gpus, open_gpus
 from fairlead.telemetry.scrapers.engine import EngineReading
 from fairlead.telemetry.scrapers.gpu import GpuReading
 from fairlead.types import Usage

@@ -11,7 +11,7 @@ from tests.unit.telemetry.records import NOW, record
 
 from fairlead.gateway.admin_latency import LatencyQuery, LatencyView, latency_view
 from fairlead.storage.connect import open_database
-from fairlead.telemetry.db import Ledger
+from fairlead.telemetry.ledger.db import Ledger
 
 
 def answer(query: LatencyQuery, tenants: tuple[str, ...] | None = None) -> LatencyView:

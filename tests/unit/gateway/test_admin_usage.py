@@ -14,9 +14,9 @@ from fairlead.errors import FairleadError, InvalidRequest, NotFound
 from fairlead.gateway.admin import Admin
 from fairlead.limits.tree import Tree
 from fairlead.storage.connect import open_database
-from fairlead.telemetry.cost_db import Change, CostHistory
-from fairlead.telemetry.db import Ledger
-from fairlead.telemetry.report import Group
+from fairlead.telemetry.billing.db import Change, CostHistory
+from fairlead.telemetry.billing.report import Group
+from fairlead.telemetry.ledger.db import Ledger
 
 RECORDS = [
     record(1, cost_microusd=100, key_id="k1"),

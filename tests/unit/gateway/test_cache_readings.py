@@ -10,9 +10,9 @@ from fairlead.cache.semantic.audit import Rules
 from fairlead.cache.semantic.store import Store
 from fairlead.cache.semantic.tier import SemanticTier
 from fairlead.gateway.cache_readings import MOST, cache_readings, semantic_readings
-from fairlead.telemetry.exposition import render
-from fairlead.telemetry.prometheus import Metrics
-from fairlead.telemetry.readings import COUNTERS, GAUGES, Reading
+from fairlead.telemetry.metrics.exposition import render
+from fairlead.telemetry.metrics.prometheus import Metrics
+from fairlead.telemetry.metrics.readings import COUNTERS, GAUGES, Reading
 
 FACTS = Facts(scope="s", tenant="owner", model="m", input_tokens=10, output_tokens=5, cost_microusd=1_500_000)
 

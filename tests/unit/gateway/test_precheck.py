@@ -11,7 +11,7 @@ from fairlead.gateway import router
 from fairlead.gateway.precheck import most_microusd
 from fairlead.gateway.prepare import Asked
 from fairlead.providers.rewrite import read_head
-from fairlead.telemetry.cost import Prices, prices_of
+from fairlead.telemetry.billing.cost import Prices, prices_of
 
 
 class _Target:

@@ -21,7 +21,7 @@ from fairlead.signals.features import Features
 from fairlead.signals.lab import Lab
 from fairlead.signals.repetition import Repetition
 from fairlead.signals.tally import Tally
-from fairlead.telemetry.readings import families_of
+from fairlead.telemetry.metrics.readings import families_of
 
 
 def filled(tally: Tally) -> Tally:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fairlead.telemetry.cost import UNIT
-from fairlead.telemetry.prices import Table
+from fairlead.telemetry.billing.cost import UNIT
+from fairlead.telemetry.billing.prices import Table
 
 ROOT = Path(__file__).resolve().parents[3]
 

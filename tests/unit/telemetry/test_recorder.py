@@ -12,7 +12,7 @@ from tests.unit.telemetry.turns import until
 
 from fairlead.errors import StorageError
 from fairlead.net.run import Run
-from fairlead.telemetry.prometheus import Metrics
+from fairlead.telemetry.metrics.prometheus import Metrics
 from fairlead.telemetry.recorder import Recorder
 from fairlead.types import RequestRecord
 

@@ -38,9 +38,9 @@ from fairlead.telemetry.alerts.notify.retry import Answer
 from fairlead.telemetry.alerts.rules import Finding, compiled, evaluate, looked
 from fairlead.telemetry.alerts.source import History
 from fairlead.telemetry.alerts.state import Phase
-from fairlead.telemetry.db import Ledger
-from fairlead.telemetry.readings import Reading
-from fairlead.telemetry.samples import Family
+from fairlead.telemetry.ledger.db import Ledger
+from fairlead.telemetry.metrics.readings import Reading
+from fairlead.telemetry.metrics.samples import Family
 
 _log: Final = logging.getLogger(__name__)
 

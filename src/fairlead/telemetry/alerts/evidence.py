@@ -14,7 +14,7 @@ from typing import Final
 from fairlead.telemetry.alerts.alert import Evidence
 from fairlead.telemetry.alerts.facts import BAD_OUTCOMES
 from fairlead.telemetry.alerts.rules import Finding, Rule
-from fairlead.telemetry.db import Entry, Filter, Ledger
+from fairlead.telemetry.ledger.db import Entry, Filter, Ledger
 from fairlead.types import Outcome
 
 _LOOKED_AT: Final = 500

@@ -15,7 +15,7 @@ import msgspec
 
 from fairlead.config.alert_options import AlertRule
 from fairlead.telemetry.labels import OTHER
-from fairlead.telemetry.samples import Family, Series
+from fairlead.telemetry.metrics.samples import Family, Series
 
 Group = tuple[str, ...]
 """Values of the labels that tell a rule's alerts apart, in their order."""

@@ -11,8 +11,8 @@ from fairlead.storage.ports import Database
 from fairlead.telemetry.alerts.db import AlertStore
 from fairlead.telemetry.alerts.engine import Engine
 from fairlead.telemetry.alerts.notify.send import Sender
-from fairlead.telemetry.db import Ledger
-from fairlead.telemetry.samples import Family
+from fairlead.telemetry.ledger.db import Ledger
+from fairlead.telemetry.metrics.samples import Family
 
 
 def open_alerts(

@@ -15,11 +15,11 @@ from typing import Final
 import msgspec
 
 from fairlead.config.alert_options import AlertRule, Alerts, BurnWindow
-from fairlead.telemetry import histogram
 from fairlead.telemetry.alerts import budget, burn, trend
 from fairlead.telemetry.alerts.budget import Evidence
 from fairlead.telemetry.alerts.facts import Group, labels_of
 from fairlead.telemetry.alerts.source import MetricSource
+from fairlead.telemetry.metrics import histogram
 
 DEFAULT_OBJECTIVE: Final = 0.99
 DEFAULT_BOUND: Final = 0.02

@@ -12,7 +12,7 @@ from typing import Final
 
 from fairlead.telemetry.alerts.facts import BUDGET_AMOUNT, BUDGET_USED, LIMIT_METRIC
 from fairlead.telemetry.labels import clean
-from fairlead.telemetry.readings import Reading
+from fairlead.telemetry.metrics.readings import Reading
 from fairlead.types import RequestRecord
 
 _MOST: Final = 1000

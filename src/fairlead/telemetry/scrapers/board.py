@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from fairlead.telemetry.readings import Reading
+from fairlead.telemetry.metrics.readings import Reading
 from fairlead.telemetry.scrapers.engine import EngineMeans, EngineReading, Interval, Work
 from fairlead.telemetry.scrapers.gpu import GpuReading
 

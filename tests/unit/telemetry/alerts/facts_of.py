@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairlead.telemetry.samples import Family, Series
+from fairlead.telemetry.metrics.samples import Family, Series
 
 
 def counter(name: str, labels: tuple[str, ...], values: dict[tuple[str, ...], float]) -> Family:

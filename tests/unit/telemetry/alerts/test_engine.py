@@ -22,8 +22,8 @@ from fairlead.telemetry.alerts.engine import Clocks, Engine
 from fairlead.telemetry.alerts.notify.retry import Answer, Result
 from fairlead.telemetry.alerts.silence import Silence
 from fairlead.telemetry.alerts.state import Phase
-from fairlead.telemetry.db import Ledger
-from fairlead.telemetry.samples import Family
+from fairlead.telemetry.ledger.db import Ledger
+from fairlead.telemetry.metrics.samples import Family
 from fairlead.types import Outcome
 
 RULE = AlertRule(

@@ -7,7 +7,7 @@ import msgspec
 from fairlead.config.alert_options import AlertRule, Alerts
 from fairlead.telemetry.alerts.evidence import chosen
 from fairlead.telemetry.alerts.rules import Rule, compiled
-from fairlead.telemetry.db import Entry
+from fairlead.telemetry.ledger.db import Entry
 
 ENTRY = Entry(
     id="r", started_at=0.0, tenant="acme", key_id="k", model="m", target="t", endpoint="chat", outcome="ok",

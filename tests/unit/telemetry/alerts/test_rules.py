@@ -13,7 +13,7 @@ from fairlead.telemetry.alerts.budget import DAY_S, Evidence
 from fairlead.telemetry.alerts.facts import by_name, fold
 from fairlead.telemetry.alerts.rules import DEFAULT_RULES, Finding, compiled, duration, evaluate, looked
 from fairlead.telemetry.alerts.source import History
-from fairlead.telemetry.samples import Family
+from fairlead.telemetry.metrics.samples import Family
 
 PAIR = BurnWindow(long_s=60, short_s=10, burn=4)
 

@@ -6,7 +6,7 @@ import pytest
 
 from fairlead.config.scrape_options import Endpoint, GpuMatch
 from fairlead.errors import ConfigError
-from fairlead.telemetry.readings import COUNTERS, GAUGES
+from fairlead.telemetry.metrics.readings import COUNTERS, GAUGES
 from fairlead.telemetry.scrapers.board import FRESH_S, MAX_GPUS, Board, billable
 from fairlead.telemetry.scrapers.engine import EngineReading, Total
 from fairlead.telemetry.scrapers.fetch import place_of

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
-from fairlead.telemetry.exposition import OPENMETRICS, TEXT, render
-from fairlead.telemetry.samples import Family, Series
+from fairlead.telemetry.metrics.exposition import OPENMETRICS, TEXT, render
+from fairlead.telemetry.metrics.samples import Family, Series
 from fairlead.telemetry.scrapers import page as page_module
 from fairlead.telemetry.scrapers.page import MAX_SERIES, read
 

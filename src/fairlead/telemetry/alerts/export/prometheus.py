@@ -19,7 +19,7 @@ from fairlead.config.alert_options import AlertRule, BurnWindow
 from fairlead.telemetry.alerts import facts
 from fairlead.telemetry.alerts.budget import daily_alpha
 from fairlead.telemetry.alerts.rules import DEFAULT_BOUND, DEFAULT_OBJECTIVE, Rule
-from fairlead.telemetry.cells import TTFT_BOUNDS_S
+from fairlead.telemetry.metrics.cells import TTFT_BOUNDS_S
 from fairlead.types import ITL_BOUNDS_S
 
 _PERIODS_S: Final = {"hour": 3600.0, "day": 86_400.0, "week": 604_800.0, "month": 2_592_000.0}

@@ -14,8 +14,8 @@ import pytest
 from fairlead.config.alert_options import AlertRule, Alerts
 from fairlead.telemetry.alerts.export.grafana import dashboards
 from fairlead.telemetry.alerts.rules import compiled
-from fairlead.telemetry.prometheus import Metrics
-from fairlead.telemetry.readings import COUNTERS, GAUGES
+from fairlead.telemetry.metrics.prometheus import Metrics
+from fairlead.telemetry.metrics.readings import COUNTERS, GAUGES
 
 ROOT = Path(__file__).resolve().parents[5]
 SHIPPED = ROOT / "docs" / "examples" / "grafana"
